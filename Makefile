@@ -1,0 +1,38 @@
+# `make run` starts everything; `make test` passes every test. Both set the environment up themselves.
+.PHONY: setup run test check bench lock clean system
+.DEFAULT_GOAL := help
+
+PORT ?= 8080
+DATA ?= .yardmaster
+PYTEST ?=
+
+help:
+	@echo "make run [PORT=8080 DATA=.yardmaster]   start the service with PostgreSQL, Redis and three example pools"
+	@echo "make test [PYTEST='-k name']            every test"
+	@echo "make check                              ruff, mypy, import-linter, alembic check"
+	@echo "make bench                              measure"
+
+setup:
+	@scripts/setup
+
+run: setup
+	@exec .venv/bin/yard serve --embedded --examples --port $(PORT) --data $(DATA)
+
+test: setup system
+	@exec .venv/bin/python -m pytest $(PYTEST)
+
+check: setup
+	@scripts/check
+
+bench: setup
+	@exec .venv/bin/python -m scripts.bench
+
+lock:
+	@scripts/lock
+
+# What the tests need beyond Python: a browser. Installed where we may.
+system:
+	@scripts/system
+
+clean:
+	rm -rf .venv .venv-uv .mypy_cache .ruff_cache .pytest_cache .hypothesis

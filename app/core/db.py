@@ -1,0 +1,122 @@
+"""PostgreSQL: an asyncpg pool for the hot path, a SQLAlchemy engine for the rest, and the metadata of all tables."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+import asyncpg
+from sqlalchemy import MetaData
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+
+from app.core.errors import Unavailable
+from app.settings import DatabaseSettings
+
+type HotConnection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+
+class Base(DeclarativeBase):
+    """The base of every table. Domains refer to each other's tables by string foreign keys only."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+def engine_url(url: str) -> str:
+    """The same database for SQLAlchemy's asyncpg dialect."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgresql", "postgres", "postgresql+asyncpg"):
+        raise ValueError(f"YARD_DATABASE_URL must start with postgresql://, not {parts.scheme!r}")
+    return urlunsplit(("postgresql+asyncpg", parts.netloc, parts.path, parts.query, parts.fragment))
+
+
+def plain_url(url: str) -> str:
+    """The same database for asyncpg itself."""
+    return url.replace("postgresql+asyncpg://", "postgresql://", 1)
+
+
+def describe_url(url: str) -> str:
+    """Where a database is, without its password."""
+    parts = urlsplit(url)
+    host = parse_qs(parts.query).get("host", [parts.hostname or "local socket"])[0]
+    return f"{host}{parts.path}"
+
+
+async def _keep_session(_: asyncpg.Connection[Any]) -> None:
+    """Nothing here sets session state, so a released connection needs no RESET round trip."""
+
+
+class Database:
+    """Both ways into one PostgreSQL. `hot()` for the queue's own SQL, `begin()` and `read()` for the rest."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self.settings = settings
+        self._hot: asyncpg.Pool[asyncpg.Record] | None = None
+        self.engine: AsyncEngine = create_async_engine(
+            engine_url(settings.url),
+            pool_size=settings.cold_connections,
+            max_overflow=0,
+            pool_timeout=settings.acquire_timeout_s,
+            pool_pre_ping=False,
+            connect_args={
+                "statement_cache_size": settings.statement_cache,
+                "command_timeout": settings.command_timeout_s,
+                "timeout": settings.acquire_timeout_s,
+                "server_settings": {"application_name": "yardmaster", "timezone": "UTC"},
+            },
+        )
+
+    async def start(self) -> None:
+        """Open the hot pool; raises OSError or asyncpg errors when the database cannot be reached."""
+        self._hot = await asyncpg.create_pool(
+            plain_url(self.settings.url),
+            min_size=2,
+            max_size=self.settings.hot_connections,
+            statement_cache_size=self.settings.statement_cache,
+            command_timeout=self.settings.command_timeout_s,
+            timeout=self.settings.acquire_timeout_s,
+            reset=_keep_session,
+            server_settings={"application_name": "yardmaster-hot", "timezone": "UTC", "jit": "off"},
+        )
+
+    async def stop(self) -> None:
+        """Close every connection."""
+        if self._hot is not None:
+            try:
+                await self._hot.close()
+            except (OSError, asyncpg.InterfaceError):
+                self._hot.terminate()
+            self._hot = None
+        await self.engine.dispose()
+
+    async def listener(self) -> asyncpg.Connection[asyncpg.Record]:
+        """A connection of its own, for LISTEN."""
+        return await asyncpg.connect(
+            plain_url(self.settings.url),
+            timeout=self.settings.acquire_timeout_s,
+            server_settings={"application_name": "yardmaster-listen"},
+        )
+
+    @asynccontextmanager
+    async def hot(self) -> AsyncIterator[HotConnection]:
+        """A connection of the hot pool, in autocommit."""
+        if self._hot is None:
+            raise Unavailable("The service is starting or stopping.")
+        async with self._hot.acquire(timeout=self.settings.acquire_timeout_s) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction; commits when the block ends, rolls back when it raises."""
+        async with self.engine.begin() as connection:
+            yield connection

@@ -1,0 +1,271 @@
+"""The HTTP edge: strict JSON bodies, bounded bodies, problem+json for every error, page tokens."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+import asyncpg
+import orjson
+import sqlalchemy.exc
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import Response as StarletteResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.errors import BadPageToken, Invalid, NullByte, Problem, Unavailable
+from app.core.jsonbody import dump_bytes, parse_json
+
+log = structlog.get_logger()
+
+PROBLEM_JSON = "application/problem+json"
+
+DATABASE_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.TimeoutError,
+)
+"""What a request or a batch sees when PostgreSQL is down, restarting or out of connections."""
+
+
+class JsonResponse(StarletteResponse):
+    """JSON by orjson."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return dump_bytes(content)
+
+
+class ProblemResponse(JsonResponse):
+    media_type = PROBLEM_JSON
+
+
+class BodyTooLarge(Problem):
+    status, code, title = 413, "body_too_large", "Request body too large"
+
+
+class _StrictRequest(Request):
+    async def json(self) -> Any:
+        return parse_json(await self.body())
+
+
+class StrictRoute(APIRoute):
+    """A route whose JSON body is parsed by `parse_json`, and that takes no query parameter it does not know."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+        known = _query_names(self)
+
+        async def strict(request: Request) -> Response:
+            if request.scope["query_string"] or b"%00" in request.scope.get("raw_path", b""):
+                _check_query(request, known)
+            return await handler(_StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def _query_names(route: APIRoute) -> frozenset[str]:
+    names: set[str] = set()
+    pending = [route.dependant]
+    while pending:
+        dependant = pending.pop()
+        names.update(param.alias for param in dependant.query_params)
+        pending.extend(dependant.dependencies)
+    return frozenset(names)
+
+
+def _check_query(request: Request, known: frozenset[str]) -> None:
+    if "\x00" in request.url.path:
+        raise NullByte("The path contains a null byte.")
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            raise Invalid(
+                f"Unknown query parameter {name!r}.", extra={"errors": [{"path": name, "message": "unknown"}]}
+            )
+        if "\x00" in value:
+            raise NullByte(f"The query parameter {name!r} contains a null byte.")
+
+
+class BodyLimit:
+    """Counts the bytes of a request body, whatever Content-Length says, and answers 413 past the limit."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > self.max_bytes:
+                    raise self._too_large()
+            return message
+
+        if self._declared(scope) > self.max_bytes:
+            problem = self._too_large()
+            response = problem_response(problem, scope["path"])
+            await response(scope, receive, send)
+            return
+        await self.app(scope, counted, send)
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The body is larger than {self.max_bytes} bytes.", headers={"Connection": "close"})
+
+    @staticmethod
+    def _declared(scope: Scope) -> int:
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                return int(value) if value.isdigit() else 0
+        return 0
+
+
+def problem_response(problem: Problem, instance: str) -> ProblemResponse:
+    """The response for a problem raised while serving the path `instance`."""
+    return ProblemResponse(problem.body(instance), status_code=problem.status, headers=problem.headers)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer every error as problem+json; log only those that are our fault."""
+
+    async def on_problem(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, Problem)
+        return problem_response(exc, request.url.path)
+
+    async def on_validation(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, RequestValidationError)
+        return problem_response(invalid_from(exc.errors()), request.url.path)
+
+    async def on_http(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, HTTPException)
+        return problem_response(_from_http(exc), request.url.path)
+
+    async def on_database(request: Request, exc: Exception) -> Response:
+        log.warning("database_unavailable", path=request.url.path, error=repr(exc))
+        return problem_response(
+            Unavailable("The database is not available right now; nothing was written."), request.url.path
+        )
+
+    async def on_bug(request: Request, exc: Exception) -> Response:
+        log.error("request_failed", path=request.url.path, method=request.method, exc_info=exc)
+        return problem_response(Problem("An unexpected error happened; it was logged."), request.url.path)
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+    for error in DATABASE_AWAY:
+        app.add_exception_handler(error, on_database)
+    app.add_exception_handler(Exception, on_bug)
+
+
+def invalid_from(errors: Sequence[Mapping[str, Any]]) -> Invalid:
+    """Pydantic's errors as one problem that names each path."""
+    listed = [{"path": _path(error["loc"]), "message": str(error["msg"])} for error in errors[:50]]
+    first = listed[0] if listed else {"path": "", "message": "invalid"}
+    where = f"{first['path']}: " if first["path"] else ""
+    return Invalid(f"{where}{first['message']}", extra={"errors": listed})
+
+
+def _path(loc: Sequence[str | int]) -> str:
+    parts = loc[1:] if loc and loc[0] in ("body", "query", "path", "header") else loc
+    return ".".join(str(part) for part in parts)
+
+
+_HTTP_CODES = {400: "bad_request", 404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+def _from_http(exc: HTTPException) -> Problem:
+    problem = Problem(str(exc.detail), headers=exc.headers)
+    problem.status = exc.status_code
+    problem.title = str(exc.detail)
+    problem.code = _HTTP_CODES.get(exc.status_code, "http_error")
+    return problem
+
+
+def encode_page_token(*parts: str) -> str:
+    """An opaque cursor for the next page."""
+    return base64.urlsafe_b64encode(orjson.dumps(parts)).decode().rstrip("=")
+
+
+def decode_page_token(token: str, size: int) -> list[str]:
+    """The `size` parts of a token made by `encode_page_token`; raises BadPageToken."""
+    try:
+        parts = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except (ValueError, binascii.Error):
+        raise BadPageToken("The page token was not made by this service.") from None
+    if not isinstance(parts, list) or len(parts) != size or not all(isinstance(part, str) for part in parts):
+        raise BadPageToken("The page token does not belong to this list.")
+    return parts
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` for the problem statuses of an operation."""
+    return {status: _PROBLEM_DOCS[status] for status in statuses}
+
+
+def _doc(status: int, text: str, code: str) -> dict[str, Any]:
+    example = {
+        "type": f"urn:yardmaster:problem:{code}",
+        "title": text,
+        "status": status,
+        "code": code,
+        "detail": text + ".",
+        "instance": "/v1/…",
+    }
+    doc: dict[str, Any] = {
+        "description": text,
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
+    }
+    if status in (429, 503):
+        doc["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait"}}
+    return doc
+
+
+_PROBLEM_DOCS = {
+    400: _doc(400, "Malformed request", "malformed_json"),
+    401: _doc(401, "No valid key", "unauthenticated"),
+    403: _doc(403, "The key lacks a scope", "forbidden"),
+    404: _doc(404, "No such thing, or not yours", "not_found"),
+    409: _doc(409, "Conflicts with the current state", "conflict"),
+    413: _doc(413, "Request body too large", "body_too_large"),
+    422: _doc(422, "Invalid request", "validation_error"),
+    429: _doc(429, "Too many requests", "rate_limited"),
+    503: _doc(503, "Temporarily unavailable", "unavailable"),
+}
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "description": "RFC 9457 problem details. `code` is stable; `detail` is for people.",
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"path": {"type": "string"}, "message": {"type": "string"}}},
+        },
+    },
+}

@@ -1,0 +1,1 @@
+"""What work consumed: one row per attempt and model, as the executor reported it."""

@@ -1,0 +1,1 @@
+"""Executors: one file a way to reach an agent. `base.py` states the contract."""

@@ -1,0 +1,83 @@
+"""The executor seam: how an agent is reached.
+
+An executor is one object a manager, shared by all attempts and called concurrently.
+
+    execute(url, request, sink)  calls the agent and returns how it ended. It raises nothing but CancelledError: a
+                                 fault of the agent or the network is a `Failed` that says whether trying again can
+                                 help; the core decides when. There is no time limit inside: the caller cancels.
+                                 Cancelling closes the connection and nothing else: the agent may work on.
+    cancel(url, task_id)         asks the agent to stop; best effort, does not raise, takes a few seconds at most.
+    healthy(url)                 whether the agent answers; does not raise.
+
+`sink` is called from `execute` while it runs, never after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from app.tasks.queue import UsageRow
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call. `payload` is JSON text; `deadline` ISO 8601; `fence` rises with every call for the same task."""
+
+    task_id: UUID
+    attempt: int
+    fence: int
+    type: str
+    payload: str
+    deadline: str
+    thread_id: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The agent's result, as JSON text, and its value."""
+
+    result: str
+    value: object
+    usage: tuple[UsageRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No result. `code` is stable, `retry` says whether another try may go better."""
+
+    code: str
+    message: str
+    retry: bool
+    usage: tuple[UsageRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The agent is full or draining: nothing was tried."""
+
+    message: str
+    retry_after_s: float | None = None
+
+
+type Ending = Succeeded | Failed | Refused
+
+
+class Sink(Protocol):
+    """Where an execution reports while it runs. `data` is a JSON object, already bounded in size."""
+
+    def progress(self, data: dict[str, object]) -> None: ...
+
+    def token(self, data: dict[str, object]) -> None: ...
+
+
+class Executor(Protocol):
+    """See the module's text."""
+
+    async def execute(self, url: str, request: Request, sink: Sink) -> Ending: ...
+
+    async def cancel(self, url: str, task_id: UUID) -> None: ...
+
+    async def healthy(self, url: str) -> bool: ...

@@ -1,0 +1,85 @@
+"""Writing what happened to attempts, in batches, through outages of the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
+import structlog
+
+from app.core.batch import Batcher
+from app.core.db import Database, HotConnection
+from app.core.errors import Problem
+from app.core.http import DATABASE_AWAY
+from app.dispatch.telemetry import STALE
+from app.events.hub import Hub
+from app.tasks import queue
+from app.tasks.queue import Settled
+
+log = structlog.get_logger()
+
+RETRY_CAP_S = 2.0
+
+type Note = tuple[UUID, int, str, str]
+"""An event of a running task: task id, fence, type, JSON data."""
+
+
+class Settler:
+    """`settle` writes an ended attempt and says whether it was still ours; `note` adds an event to a running task.
+
+    While the database is away both wait and try again: what an agent has done is not thrown away. `give_up` ends the
+    waiting at shutdown; what is not written then is rescued by another manager.
+    """
+
+    def __init__(self, db: Database, hub: Hub, *, batch: int) -> None:
+        self._db, self._hub = db, hub
+        self._giving_up = asyncio.Event()
+        self._settles: Batcher[Settled, bool] = Batcher(self._write_settled, limit=batch)
+        self._notes: Batcher[Note, bool] = Batcher(self._write_notes, limit=batch)
+
+    async def settle(self, ended: Settled) -> bool:
+        """Durable when this returns. False: the attempt was no longer current and nothing was written."""
+        return await self._settles.put(ended)
+
+    def note(self, note: Note) -> asyncio.Future[bool]:
+        """Durable when the future is done; False as above."""
+        return self._notes.put_nowait(note)
+
+    @property
+    def notes_waiting(self) -> int:
+        return self._notes.waiting
+
+    async def close(self) -> None:
+        await self._notes.close()
+        await self._settles.close()
+
+    def give_up(self) -> None:
+        self._giving_up.set()
+
+    async def _write_settled(self, ended: Sequence[Settled]) -> list[bool]:
+        ours = await self._insist(lambda connection: queue.settle(connection, ended), "settle")
+        self._hub.changed([task_id for task_id, _ in ours])
+        answers = [(item.id, item.fence) in ours for item in ended]
+        STALE.inc(answers.count(False))
+        return answers
+
+    async def _write_notes(self, notes: Sequence[Note]) -> list[bool]:
+        ours = await self._insist(lambda connection: queue.record(connection, notes), "note")
+        self._hub.changed({task_id for task_id, _ in ours})
+        return [(note[0], note[1]) in ours for note in notes]
+
+    async def _insist[T](self, write: Callable[[HotConnection], Awaitable[T]], what: str) -> T:
+        delay_s, logged = 0.05, False
+        while True:
+            try:
+                async with self._db.hot() as connection:
+                    return await write(connection)
+            except (*DATABASE_AWAY, Problem) as exc:
+                if not logged:
+                    log.warning("write_waits_for_database", what=what, error=repr(exc))
+                logged = True
+                if self._giving_up.is_set():
+                    raise
+            delay_s = min(RETRY_CAP_S, delay_s * 2)
+            await asyncio.sleep(delay_s)

@@ -1,0 +1,169 @@
+"""Slots have one owner: which of an agent's slots are this manager's, and how many of them are in use.
+
+Every manager computes `owned` from the same two facts, the agent's slots and the set of live managers, so
+nothing is negotiated. Each gets slots // M; the remainder goes, one slot each, to the managers that rank
+first for that agent by rendezvous hashing (blake2b of agent and manager), which spreads remainders evenly
+over many agents.
+
+Bound on movement: when one manager joins or leaves, only slots of that manager move. It gains (or gives up)
+exactly what it owns in the larger set, floor(S/M) or ceil(S/M) of an agent's S slots where M counts it, and
+no slot moves between two managers that stay. No even split can move fewer than floor(S/M). Reason: on a join
+the base either stays, then the remainder shrinks and one more contender ranks, so that nobody new enters the
+first ranks; or it falls by at least one, which no remainder slot exceeds. A leave is a join read backwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+def owned(agent_id: str, slots: int, managers: Sequence[str], me: str) -> int:
+    """How many of the agent's slots manager `me` owns; 0 if it is not among `managers`, in any order.
+
+    Over all managers the shares sum to `slots` and differ by at most one.
+    """
+    live = set(managers)
+    if me not in live:
+        return 0
+    base, remainder = divmod(slots, len(live))
+    if remainder == 0:
+        return base
+    mine = _rank(agent_id, me)
+    ahead = sum(_rank(agent_id, other) < mine for other in live)
+    return base + (ahead < remainder)
+
+
+def _rank(agent_id: str, manager_id: str) -> tuple[bytes, str]:
+    """The manager's place in the agent's order; the id decides where two hashes are equal."""
+    digest = hashlib.blake2b(f"{len(agent_id)}:{agent_id}{manager_id}".encode(), digest_size=8).digest()
+    return digest, manager_id
+
+
+class NoFreeSlotError(RuntimeError):
+    """`take` of an agent in which this manager has no free slot: the caller did not look first."""
+
+    def __init__(self, agent_id: str) -> None:
+        self.agent_id = agent_id
+        super().__init__(f"no free slot in agent {agent_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSlots:
+    """What the table needs to know of an agent. `eligible` False (failed, draining) offers none of its
+    slots."""
+
+    pool: str
+    slots: int
+    eligible: bool = True
+
+
+class SlotTable:
+    """One manager's slots: what it owns in each agent, minus its attempts in flight there.
+
+    Used from one event loop, without awaits inside. Free slots are kept up to date per agent and per pool as
+    things change: `free_in` is O(1), `free_agents` O(its result), and only agents whose facts changed are
+    computed anew. Attempts in flight are counted apart from membership: they may exceed what is owned after a
+    change, and those on an agent that was removed are still given back, or found again if it returns.
+    """
+
+    def __init__(self) -> None:
+        self._agents: dict[str, AgentSlots] = {}
+        self._managers: tuple[str, ...] = ()
+        self._me: str | None = None  # None while this manager owns nothing
+        self._owned: dict[str, int] = {}
+        self._in_flight: dict[str, int] = {}  # never holds a zero
+        self._free: dict[str, dict[str, int]] = {}  # by pool, then by agent id; never holds a zero
+        self._free_in: dict[str, int] = {}  # the sum of each pool's `_free`
+
+    def set_agents(self, agents: Mapping[str, AgentSlots]) -> None:
+        """Replace the known agents by `agents`, by id."""
+        for agent_id in self._agents.keys() - agents.keys():
+            self._remove(agent_id)
+        for agent_id, facts in agents.items():
+            if self._agents.get(agent_id) != facts:
+                self._remove(agent_id)
+                self._agents[agent_id] = facts
+                self._own(agent_id)
+
+    def set_managers(self, live: Sequence[str], me: str, *, active: bool) -> None:
+        """Replace the live managers. Until `active` (a newcomer waits one lease) this one owns no slot.
+
+        Costs one hash per manager and agent when something changed, a comparison when nothing did.
+        """
+        managers, who = tuple(sorted(set(live))), me if active else None
+        if (managers, who) == (self._managers, self._me):
+            return
+        self._managers, self._me = managers, who
+        for agent_id in self._agents:
+            self._own(agent_id)
+
+    @property
+    def active(self) -> bool:
+        """Whether this manager uses its share."""
+        return self._me is not None
+
+    def take(self, agent_id: str) -> None:
+        """An attempt starts on the agent. Raises NoFreeSlotError, changing nothing, where `free` is 0."""
+        if self.free(agent_id) == 0:
+            raise NoFreeSlotError(agent_id)
+        self._in_flight[agent_id] = self.in_flight(agent_id) + 1
+        self._refresh(agent_id)
+
+    def give_back(self, agent_id: str) -> None:
+        """An attempt on the agent ended. Nothing happens where none was in flight."""
+        left = self.in_flight(agent_id) - 1
+        if left > 0:
+            self._in_flight[agent_id] = left
+        else:
+            self._in_flight.pop(agent_id, None)
+        if agent_id in self._agents:
+            self._refresh(agent_id)
+
+    def owned(self, agent_id: str) -> int:
+        """Slots this manager owns in the agent, in use or not; 0 for an unknown agent."""
+        return self._owned.get(agent_id, 0)
+
+    def in_flight(self, agent_id: str) -> int:
+        """Attempts of this manager on the agent, removed or not."""
+        return self._in_flight.get(agent_id, 0)
+
+    def free(self, agent_id: str) -> int:
+        """Attempts that could start on the agent now; 0 for an unknown or ineligible one."""
+        facts = self._agents.get(agent_id)
+        return 0 if facts is None else self._free.get(facts.pool, {}).get(agent_id, 0)
+
+    def free_in(self, pool: str) -> int:
+        """Attempts that could start in the pool now: the sum of `free` over its agents."""
+        return self._free_in.get(pool, 0)
+
+    def free_agents(self, pool: str) -> list[str]:
+        """The ids of the pool's agents in which `free` is above 0, in no particular order."""
+        return list(self._free.get(pool, ()))
+
+    def _own(self, agent_id: str) -> None:
+        slots = self._agents[agent_id].slots
+        self._owned[agent_id] = 0 if self._me is None else owned(agent_id, slots, self._managers, self._me)
+        self._refresh(agent_id)
+
+    def _refresh(self, agent_id: str) -> None:
+        facts = self._agents[agent_id]
+        spare = self._owned[agent_id] - self.in_flight(agent_id)
+        self._set_free(facts.pool, agent_id, max(spare, 0) if facts.eligible else 0)
+
+    def _remove(self, agent_id: str) -> None:
+        facts = self._agents.pop(agent_id, None)
+        if facts is not None:
+            self._owned.pop(agent_id)
+            self._set_free(facts.pool, agent_id, 0)
+
+    def _set_free(self, pool: str, agent_id: str, count: int) -> None:
+        agents = self._free.setdefault(pool, {})
+        self._free_in[pool] = self._free_in.get(pool, 0) + count - agents.get(agent_id, 0)
+        if count:
+            agents[agent_id] = count
+        else:
+            agents.pop(agent_id, None)
+        if not agents:  # so that a pool that is gone leaves nothing behind
+            del self._free[pool], self._free_in[pool]

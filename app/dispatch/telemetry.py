@@ -1,0 +1,64 @@
+"""Metrics of dispatch. Names are those operators know; every label is bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+
+AGENTS = Gauge("ai_agents_total", "Registered agents.", ["type", "status"], multiprocess_mode="mostrecent")
+LOAD = Gauge("ai_agent_load", "Share of its slots in use, by this manager.", ["agent_id"], multiprocess_mode="livesum")
+QUEUED = Gauge("ai_agent_queue_length", "Queued tasks.", ["agent_type"], multiprocess_mode="mostrecent")
+SUCCESS = Gauge(
+    "ai_agent_success_rate",
+    "Share of successes among the last 100 attempts.",
+    ["agent_type"],
+    multiprocess_mode="mostrecent",
+)
+DURATION = Histogram("ai_task_duration_seconds", "From submit to the final state.", buckets=_SECONDS)
+REQUESTS = Counter("ai_agent_requests", "Calls of agents by how they ended.", ["agent_type", "status", "endpoint"])
+RESPONSE = Histogram(
+    "ai_agent_response_time_seconds", "From call to answer.", ["agent_type", "complexity"], buckets=_SECONDS
+)
+TOKENS = Counter("ai_agent_token_usage", "Tokens reported by agents.", ["agent_type", "model"])
+START_WAIT = Histogram("yard_task_start_wait_seconds", "From claimable to the call.", ["agent_type"], buckets=_SECONDS)
+RESCUED = Counter("yard_tasks_rescued", "Tasks taken over from managers that died.")
+STALE = Counter("yard_results_stale", "Results refused because the attempt was no longer current.")
+BALANCER_ERRORS = Counter("yard_balancer_errors", "Choices that a balancer failed to make.", ["pool", "reason"])
+
+MAX_MODELS = 200
+WINDOW = 100
+
+
+class Models:
+    """Bounds the `model` label: models past the 200th are counted as `other`."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def label(self, model: str) -> str:
+        if model in self._known or len(self._known) < MAX_MODELS:
+            self._known.add(model)
+            return model
+        return "other"
+
+
+class SuccessWindow:
+    """The last 100 counted attempts of each pool."""
+
+    def __init__(self) -> None:
+        self._results: dict[str, deque[bool]] = {}
+
+    def note(self, pool: str, ok: bool) -> None:
+        results = self._results.setdefault(pool, deque(maxlen=WINDOW))
+        results.append(ok)
+        SUCCESS.labels(pool).set(sum(results) / len(results))
+
+
+def complexity_label(complexity: float) -> str:
+    """The bands of the balancer's complexity fitness."""
+    return "low" if complexity <= 0.3 else "medium" if complexity <= 0.7 else "high"

@@ -1,0 +1,171 @@
+"""The HTTP application: routes, errors, middleware, lifespan."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from fastapi_swagger import patch_fastapi
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
+from prometheus_fastapi_instrumentator import Instrumentator
+
+from app.auth import api as auth_api
+from app.auth.service import Forbidden
+from app.core.errors import Unavailable
+from app.core.http import PROBLEM_SCHEMA, BodyLimit, JsonResponse, add_error_handlers, problems
+from app.core.telemetry import set_up_traces
+from app.registry import api as registry_api
+from app.settings import Settings
+from app.tasks import api as tasks_api
+from app.wiring import Yard
+
+DESCRIPTION = """
+The control plane for AI agents in production: register agents, submit tasks, follow them to their results.
+
+**To try it here:** press *Authorize*, paste a key (the embedded default writes one to `.yardmaster/admin.key`), then
+send `POST /v1/tasks`. Errors are RFC 9457 problem+json with a stable `code`. Lists are paged by `page_token`.
+"""
+
+TAGS = [
+    {"name": "tasks", "description": "Submit work, follow it, get its result."},
+    {"name": "pools", "description": "What agents of one type can do, and how they are used."},
+    {"name": "agents", "description": "Executors: register, report, drain."},
+    {"name": "keys", "description": "API keys."},
+    {"name": "service", "description": "Is it up, what does it measure."},
+]
+
+
+def create_app(settings: Settings, yard: Yard | None = None) -> FastAPI:
+    """The ASGI application of one manager. Building it does no I/O; its lifespan starts and stops the manager."""
+    yard = yard or Yard(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        traces = set_up_traces(settings.telemetry)
+        await yard.start()
+        try:
+            yield
+        finally:
+            await yard.stop()
+            if traces is not None:
+                traces.shutdown()
+
+    app = FastAPI(
+        title="Yardmaster",
+        version=version("yardmaster"),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        default_response_class=JsonResponse,
+        # FastAPI's own telemetry stays off: the instrumentations below keep the names that operators know.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.yard = yard
+    _add_routes(app, yard)
+    _add_edges(app, settings)
+    return app
+
+
+def _add_routes(app: FastAPI, yard: Yard) -> None:
+    settings = yard.settings
+    app.include_router(
+        tasks_api.router(yard.db, yard.tasks, yard.hub, yard.edge, yard.clock, max_wait_s=settings.http.max_wait_s)
+    )
+    app.include_router(registry_api.pools_router(yard.db, yard.registry, yard.view, yard.edge))
+    app.include_router(
+        registry_api.agents_router(
+            yard.db,
+            yard.registry,
+            yard.view,
+            yard.heartbeats,
+            yard.edge,
+            heartbeat_interval_s=settings.registry.heartbeat_interval_s,
+        )
+    )
+    app.include_router(auth_api.router(yard.keys, yard.edge))
+    _add_service_routes(app, yard)
+    patch_fastapi(app, docs_url="/docs", swagger_ui_parameters=_SWAGGER)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+
+
+_SWAGGER = {
+    "tryItOutEnabled": True,
+    "persistAuthorization": True,
+    "filter": True,
+    "displayRequestDuration": True,
+    "defaultModelsExpandDepth": 0,
+    "validatorUrl": None,
+}
+
+
+_TEXT: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}, "example": "ok\n"}}
+_OK: dict[int | str, dict[str, Any]] = {200: {"content": _TEXT}}
+
+
+def _add_service_routes(app: FastAPI, yard: Yard) -> None:
+    @app.get("/livez", tags=["service"], summary="Is the process alive", responses=_OK)
+    async def livez() -> Response:
+        """200 while the event loop turns, whatever the database does."""
+        return Response("ok\n", media_type="text/plain")
+
+    @app.get("/readyz", tags=["service"], summary="Can it serve", responses=_OK | problems(503))
+    async def readyz() -> Response:
+        """503 while starting, stopping, or without the database. Redis may be away: it is slower then, not wrong."""
+        if not yard.ready:
+            raise Unavailable("The service is starting or stopping.")
+        await yard.healthy()
+        return Response("ok\n", media_type="text/plain")
+
+    @app.get(
+        "/metrics",
+        tags=["service"],
+        summary="Prometheus metrics",
+        responses=_OK | problems(401, 403),
+    )
+    async def metrics(request: Request) -> Response:
+        """Text exposition format; open unless YARD_HTTP_PUBLIC_METRICS is off."""
+        if not yard.settings.http.public_metrics:
+            caller = await yard.edge.caller(request)
+            if not caller.may("admin"):
+                raise Forbidden("This needs the scope `admin`.")
+        return Response(generate_latest(_metrics_registry()), media_type=CONTENT_TYPE_LATEST)
+
+
+def _metrics_registry() -> CollectorRegistry:
+    """This process's metrics, or those of all workers together where there are several."""
+    import os
+
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
+
+
+def _add_edges(app: FastAPI, settings: Settings) -> None:
+    add_error_handlers(app)
+    Instrumentator(excluded_handlers=["/metrics", "/livez", "/readyz", "/docs", "/swagger.*"]).instrument(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.http.max_body_bytes)
+    if settings.telemetry.otlp_endpoint:
+        FastAPIInstrumentor.instrument_app(app, excluded_urls="metrics,livez,readyz,docs,swagger")
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=TAGS
+        )
+        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = PROBLEM_SCHEMA
+        schemas.pop("HTTPValidationError", None)
+        schemas.pop("ValidationError", None)
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, DateTime, Float, ForeignKey, Index, Integer, LargeBinary, Text, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.db import Base
+
+AGENT_STATUSES = ("starting", "idle", "busy", "failed", "maintenance", "draining", "gone")
+
+
+class Pool(Base):
+    """All agents of one agent type, and how they are used. `desired` is the number of replicas wanted."""
+
+    __tablename__ = "pools"
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    description: Mapped[str] = mapped_column(Text, server_default="")
+    skills: Mapped[dict[str, float]] = mapped_column(JSONB, server_default="{}")
+    slots: Mapped[int] = mapped_column(Integer, server_default="1")
+    balancer: Mapped[str] = mapped_column(Text, server_default="ai_optimized")
+    timeout_s: Mapped[float] = mapped_column(Float, server_default="300")
+    max_attempts: Mapped[int] = mapped_column(Integer, server_default="3")
+    retry: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    scale: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    launch: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    input_schema: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    output_schema: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    desired: Mapped[int] = mapped_column(Integer, server_default="0")
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now(), index=True)
+
+
+class Agent(Base):
+    """One registered executor. `last_seen_at` is the newest heartbeat or answered probe."""
+
+    __tablename__ = "agents"
+    __table_args__ = (
+        CheckConstraint("status IN ('" + "','".join(AGENT_STATUSES) + "')", name="status"),
+        Index("uq_agents_pool_url", "pool", "url", unique=True, postgresql_where=text("status <> 'gone'")),
+        {"postgresql_with": {"fillfactor": "70"}},
+    )
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    pool: Mapped[str] = mapped_column(ForeignKey("pools.name", ondelete="CASCADE"))
+    url: Mapped[str] = mapped_column(Text)
+    slots: Mapped[int] = mapped_column(Integer)
+    weight: Mapped[float] = mapped_column(Float)
+    version: Mapped[str] = mapped_column(Text, server_default="")
+    labels: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
+    status: Mapped[str] = mapped_column(Text)
+    status_reason: Mapped[str] = mapped_column(Text, server_default="")
+    running: Mapped[int] = mapped_column(Integer, server_default="0")
+    token_digest: Mapped[bytes] = mapped_column(LargeBinary)
+    registered_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    heartbeat_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    last_seen_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now(), index=True)

@@ -1,0 +1,84 @@
+"""Every manager's copy of the registry: refreshed by a hint, by time, and in full after a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app.core.db import Database
+from app.registry import queries
+from app.registry.records import AgentRecord, PoolRecord
+
+OVERLAP = timedelta(seconds=15)
+FULL_EVERY = 60
+
+
+class RegistryView:
+    """Pools and agents (those that are gone left out) as of the last `refresh`. Read it freely; never change it."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._since: datetime | None = None
+        self._refreshes = 0
+        self._listeners: list[Callable[[], None]] = []
+        self.pools: dict[str, PoolRecord] = {}
+        self.agents: dict[UUID, AgentRecord] = {}
+        self.by_pool: dict[str, dict[UUID, AgentRecord]] = {}
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """Call `call()` after a refresh that changed something."""
+        self._listeners.append(call)
+
+    async def refresh(self) -> None:
+        """Read what changed; every 60th time read everything."""
+        full = self._since is None or self._refreshes % FULL_EVERY == 0
+        self._refreshes += 1
+        since = None if full or self._since is None else self._since - OVERLAP
+        pools, agents, now = await queries.changed_since(self._db, since)
+        changed = self._replace(pools, agents) if full else self._merge(pools, agents)
+        self._since = now
+        if changed:
+            for call in self._listeners:
+                call()
+
+    def pool_for_type(self, task_type: str) -> PoolRecord | None:
+        """The pool most skilled in a task type; the first by name among equals."""
+        skilled = [pool for pool in self.pools.values() if pool.skills.get(task_type, 0.0) > 0.0]
+        return min(skilled, key=lambda pool: (-pool.skills[task_type], pool.name), default=None)
+
+    def agents_of(self, pool: str) -> Mapping[UUID, AgentRecord]:
+        """The pool's agents, whatever their status."""
+        return self.by_pool.get(pool, {})
+
+    def working(self, pool: str) -> int:
+        """How many agents of the pool may be given tasks."""
+        return sum(agent.works for agent in self.agents_of(pool).values())
+
+    def _replace(self, pools: list[PoolRecord], agents: list[AgentRecord]) -> bool:
+        before = (self.pools, self.agents)
+        self.pools, self.agents, self.by_pool = {}, {}, {}
+        self._merge(pools, agents)
+        return before != (self.pools, self.agents)
+
+    def _merge(self, pools: list[PoolRecord], agents: list[AgentRecord]) -> bool:
+        changed = False
+        for pool in pools:
+            if self.pools.get(pool.name) != pool:
+                self.pools[pool.name] = pool
+                changed = True
+        for agent in agents:
+            changed |= self._put(agent)
+        return changed
+
+    def _put(self, agent: AgentRecord) -> bool:
+        known = self.agents.get(agent.id)
+        if agent.status == "gone":
+            if known is not None:
+                del self.agents[agent.id], self.by_pool[known.pool][agent.id]
+            return known is not None
+        if known == agent:
+            return False
+        self.agents[agent.id] = agent
+        self.by_pool.setdefault(agent.pool, {})[agent.id] = agent
+        return True

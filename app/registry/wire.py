@@ -1,0 +1,237 @@
+"""The JSON shapes of pools and agents."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$"
+TYPE_NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.:/-]{0,99}$"
+
+POOL_EXAMPLE: dict[str, Any] = {
+    "description": "Mines templates from logs",
+    "skills": {"log_analysis": 1.0},
+    "slots": 4,
+    "balancer": "ai_optimized",
+    "timeout_s": 120,
+    "max_attempts": 3,
+    "retry": {"initial_s": 1, "max_s": 60, "factor": 2, "jitter": 0.2},
+    "scale": {"min": 1, "max": 4},
+    "launch": {"kind": "external"},
+    "input_schema": {"type": "object", "required": ["log"], "properties": {"log": {"type": "string"}}},
+    "output_schema": None,
+}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RetryIn(_Strict):
+    """Delay before try n+1: initial_s · factor^(n−1), at most max_s, spread by ±jitter."""
+
+    initial_s: float = Field(1.0, ge=0, le=86_400, description="Seconds before the second try.")
+    max_s: float = Field(60.0, ge=0, le=86_400)
+    factor: float = Field(2.0, ge=1, le=10)
+    jitter: float = Field(0.2, ge=0, le=1, description="Share of the delay by which it is spread, both ways.")
+
+
+class ScaleIn(_Strict):
+    """How many replicas a launched pool may have."""
+
+    min: int = Field(0, ge=0, le=10_000)
+    max: int = Field(10, ge=0, le=10_000)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScaleIn:
+        if self.min > self.max:
+            raise ValueError("scale.min is greater than scale.max")
+        return self
+
+
+class ProcessLaunch(_Strict):
+    """Each replica is a local process that registers itself (environment: AGENT_POOL, MANAGER_URL, YARD_API_KEY)."""
+
+    kind: Literal["process"]
+    command: list[Annotated[str, Field(min_length=1, max_length=4096)]] = Field(min_length=1, max_length=64)
+    env: dict[str, str] = Field(default_factory=dict, max_length=64)
+
+
+class ExternalLaunch(_Strict):
+    """Somebody else starts the agents; they register themselves."""
+
+    kind: Literal["external"] = "external"
+
+
+Launch = Annotated[ProcessLaunch | ExternalLaunch, Field(discriminator="kind")]
+Score = Annotated[float, Field(ge=0, le=1)]
+TypeName = Annotated[str, Field(pattern=TYPE_NAME)]
+
+
+class PoolIn(_Strict):
+    """A pool as a whole: what is left out takes its default."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [POOL_EXAMPLE]})
+    description: str = Field("", max_length=2000)
+    skills: dict[TypeName, Score] = Field(
+        default_factory=dict, max_length=200, description="Task type → how well agents do it, 0..1."
+    )
+    slots: int = Field(1, ge=1, le=10_000, description="Slots of an agent that names none when it registers.")
+    balancer: str = Field("ai_optimized", max_length=100)
+    timeout_s: float = Field(300.0, gt=0, le=604_800, description="Run timeout of one attempt.")
+    max_attempts: int = Field(3, ge=1, le=100)
+    retry: RetryIn = Field(default_factory=RetryIn)
+    scale: ScaleIn = Field(default_factory=ScaleIn)
+    launch: Launch = Field(default_factory=ExternalLaunch)
+    input_schema: dict[str, Any] | None = Field(None, description="JSON Schema of payloads; null accepts everything.")
+    output_schema: dict[str, Any] | None = Field(None, description="JSON Schema of results.")
+
+
+class PoolOut(BaseModel):
+    """A pool, the replicas wanted, and its agents by status."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "log_analyzer",
+                    **POOL_EXAMPLE,
+                    "desired": 1,
+                    "agents": {"idle": 1},
+                    "created_at": "2026-11-20T20:25:00Z",
+                    "updated_at": "2026-11-20T20:25:00Z",
+                }
+            ]
+        }
+    )
+    name: str
+    description: str
+    skills: dict[str, float]
+    slots: int
+    balancer: str
+    timeout_s: float
+    max_attempts: int
+    retry: RetryIn
+    scale: ScaleIn
+    launch: Launch
+    input_schema: dict[str, Any] | None
+    output_schema: dict[str, Any] | None
+    desired: int
+    agents: dict[str, int] = Field(default_factory=dict)
+    created_at: datetime
+    updated_at: datetime
+
+
+class PoolPage(BaseModel):
+    items: list[PoolOut]
+    next_page_token: str | None
+
+
+class ScaleRequest(_Strict):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"replicas": 3, "reason": "load test"}]})
+    replicas: int = Field(ge=0, le=10_000)
+    reason: str = Field("", max_length=500)
+
+
+class ScaleOut(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"pool": "log_analyzer", "desired": 3, "current": 1}]})
+    pool: str
+    desired: int
+    current: int = Field(description="Agents of the pool that may be given tasks now.")
+
+
+class AgentIn(_Strict):
+    """An executor that takes tasks of one pool at `url` (`POST {url}/execute`, `GET {url}/health`)."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "pool": "log_analyzer",
+                    "url": "http://127.0.0.1:9001",
+                    "slots": 4,
+                    "weight": 5,
+                    "version": "1.4.0",
+                    "labels": {"zone": "a"},
+                }
+            ]
+        },
+    )
+    pool: str = Field(pattern=NAME)
+    url: str = Field(min_length=8, max_length=500)
+    slots: int | None = Field(None, ge=1, le=10_000, description="Tasks it takes at once; null: as the pool says.")
+    weight: float = Field(5.0, ge=1, le=10, description="How strong it is, 5 is normal.")
+    version: str = Field("", max_length=100)
+    labels: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=50)
+
+
+AGENT_EXAMPLE: dict[str, Any] = {
+    "id": "0b3c5b52-7a3e-4f6e-9f0f-0f6a4f2f1c11",
+    "pool": "log_analyzer",
+    "url": "http://127.0.0.1:9001",
+    "slots": 4,
+    "weight": 5.0,
+    "version": "1.4.0",
+    "labels": {"zone": "a"},
+    "status": "idle",
+    "status_reason": "answered",
+    "running": 0,
+    "registered_at": "2026-11-20T20:25:00Z",
+    "heartbeat_at": "2026-11-20T20:25:15Z",
+    "last_seen_at": "2026-11-20T20:25:15Z",
+}
+
+
+class AgentOut(BaseModel):
+    """`last_seen_at` is the newest heartbeat or answered probe."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [AGENT_EXAMPLE]})
+    id: UUID
+    pool: str
+    url: str
+    slots: int
+    weight: float
+    version: str
+    labels: dict[str, str]
+    status: str
+    status_reason: str
+    running: int
+    registered_at: datetime
+    heartbeat_at: datetime | None
+    last_seen_at: datetime
+
+
+class RegisteredOut(AgentOut):
+    """`token` is shown in this answer only: the agent's own, good for its heartbeat, drain and removal."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{**AGENT_EXAMPLE, "token": "ya_0b3c5b52-…", "heartbeat_interval_s": 15.0}]}
+    )
+    token: str
+    heartbeat_interval_s: float
+
+
+class AgentPage(BaseModel):
+    items: list[AgentOut]
+    next_page_token: str | None
+
+
+class HeartbeatIn(_Strict):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"running": 2, "status": "busy"}]})
+    running: int = Field(0, ge=0, le=1_000_000, description="Tasks it works on now.")
+    status: Literal["idle", "busy", "maintenance", "draining"] | None = None
+
+
+class Directive(BaseModel):
+    type: Literal["drain"]
+
+
+class HeartbeatOut(BaseModel):
+    """What the agent should do. `drain`: take nothing new, finish, remove yourself."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"directives": []}]})
+    directives: list[Directive]

@@ -1,0 +1,197 @@
+"""The replica loop: one leader a host keeps as many processes of each pool as are wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from uuid import UUID, uuid4
+
+import asyncpg
+import structlog
+
+from app.core.clock import Clock
+from app.core.db import Database
+from app.core.leader import Leader
+from app.registry.records import AgentRecord, PoolRecord
+from app.registry.service import ALIVE, Registry
+from app.registry.view import RegistryView
+from app.scaling.backends.process import LABEL, CannotLaunch, ProcessBackend
+from app.scaling.decide import Actions, Seen, backoff_s, decide
+from app.settings import ScalingSettings
+
+log = structlog.get_logger()
+
+END_S = 8.0
+
+_ROWS = """
+SELECT r.*, extract(epoch FROM clock_timestamp() - state_since)::float8 AS since_s,
+  start_after IS NULL OR start_after <= clock_timestamp() AS due
+FROM replicas r WHERE host = $1
+"""
+_RUNNING = "SELECT agent_id, count(*) AS n FROM tasks WHERE status = 'running' AND agent_id = ANY($1) GROUP BY 1"
+_CREATE = "INSERT INTO replicas (id, pool, host, pid, pid_started, state) VALUES ($1, $2, $3, 0, 0, 'running')"
+_LAUNCHED = """
+UPDATE replicas SET pid = $2, pid_started = $3, state = 'running', state_since = clock_timestamp() WHERE id = $1
+"""
+_CRASHED = """
+UPDATE replicas SET state = 'backoff', state_since = clock_timestamp(), crashes = crashes + 1, last_exit = $2,
+  start_after = clock_timestamp() + make_interval(secs => $3) WHERE id = $1
+"""
+
+
+class ReplicaLoop:
+    """Level-based: a pass compares rows, processes and wishes, and does what is missing."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        leader: Leader,
+        registry: Registry,
+        view: RegistryView,
+        backend: ProcessBackend,
+        settings: ScalingSettings,
+    ) -> None:
+        self._db, self._clock, self._leader = db, clock, leader
+        self._registry, self._view, self._backend, self._settings = registry, view, backend, settings
+        self._host = socket.gethostname()
+
+    async def tick(self) -> float | None:
+        if not await self._leader.leads():
+            return None
+        rows = await self._rows()
+        pools = {name for name, pool in self._view.pools.items() if pool.launch["kind"] == "process"}
+        for name in pools | {row["pool"] for row in rows}:
+            await self._converge(name, [row for row in rows if row["pool"] == name])
+        return None
+
+    async def end_all(self) -> None:
+        """The service ends: stop every replica of this host, then forget them."""
+        rows = await self._rows()
+        for row in rows:
+            self._backend.terminate(row["pid"], row["pid_started"])
+        until = self._clock.monotonic() + END_S
+        while self._clock.monotonic() < until and any(self._alive(row) for row in rows):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        for row in rows:
+            self._backend.kill(row["pid"], row["pid_started"])
+            await self._forget(row["id"])
+
+    async def _converge(self, name: str, rows: list[asyncpg.Record]) -> None:
+        pool = self._view.pools.get(name)
+        desired = pool.desired if pool is not None and pool.launch["kind"] == "process" else 0
+        seen = await self._seen(name, rows)
+        actions = decide(desired, seen, self._settings.drain_grace_s)
+        by_id = {row["id"]: row for row in rows}
+        await self._take_down(actions, by_id)
+        if pool is not None:
+            for _ in range(actions.create):
+                await self._create(pool)
+            for replica_id in actions.restart:
+                await self._launch(pool, replica_id, by_id[replica_id]["crashes"])
+
+    async def _take_down(self, actions: Actions, by_id: dict[UUID, asyncpg.Record]) -> None:
+        for replica_id in actions.crashed:
+            await self._crashed(by_id[replica_id])
+        for replica_id in actions.drain:
+            await self._drain(replica_id)
+        for replica_id in actions.terminate:
+            self._backend.terminate(by_id[replica_id]["pid"], by_id[replica_id]["pid_started"])
+        for replica_id in actions.kill:
+            self._backend.kill(by_id[replica_id]["pid"], by_id[replica_id]["pid_started"])
+        for replica_id in actions.forget:
+            await self._forget(replica_id)
+        if actions.stable:
+            async with self._db.hot() as connection:
+                await connection.execute("UPDATE replicas SET crashes = 0 WHERE id = ANY($1)", list(actions.stable))
+
+    async def _seen(self, pool: str, rows: list[asyncpg.Record]) -> list[Seen]:
+        agents = {row["id"]: agent for row in rows if (agent := self._agent_of(pool, row["id"])) is not None}
+        async with self._db.hot() as connection:
+            found = await connection.fetch(_RUNNING, [agent.id for agent in agents.values()])
+        running = {item["agent_id"]: item["n"] for item in found}
+        return [
+            Seen(
+                row["id"],
+                row["state"],
+                self._alive(row),
+                running.get(agents[row["id"]].id, 0) if row["id"] in agents else 0,
+                row["since_s"],
+                row["crashes"],
+                row["due"],
+            )
+            for row in rows
+        ]
+
+    def _alive(self, row: asyncpg.Record) -> bool:
+        return row["pid"] > 0 and self._backend.alive(row["pid"], row["pid_started"])
+
+    async def _rows(self) -> list[asyncpg.Record]:
+        async with self._db.hot() as connection:
+            rows = await connection.fetch(_ROWS, self._host)
+            unwritten = [row for row in rows if row["pid"] == 0 and row["state"] == "running"]
+            for row in unwritten:  # we died between the launch and the note of it
+                found = await asyncio.to_thread(self._backend.find, row["id"])
+                if found is not None:
+                    await connection.execute(_LAUNCHED, row["id"], *found)
+            return await connection.fetch(_ROWS, self._host) if unwritten else rows
+
+    async def _create(self, pool: PoolRecord) -> None:
+        replica_id = uuid4()
+        async with self._db.hot() as connection:
+            await connection.execute(_CREATE, replica_id, pool.name, self._host)
+        await self._launch(pool, replica_id, 0)
+
+    async def _launch(self, pool: PoolRecord, replica_id: UUID, crashes: int) -> None:
+        try:
+            pid, started = self._backend.launch(replica_id, pool.name, pool.launch, pool.slots)
+        except CannotLaunch as exc:
+            log.error("replica_cannot_launch", pool=pool.name, error=str(exc))
+            await self._back_off(replica_id, str(exc), crashes)
+            return
+        async with self._db.hot() as connection:
+            await connection.execute(_LAUNCHED, replica_id, pid, started)
+        log.info("replica_started", pool=pool.name, replica=str(replica_id), pid=pid)
+
+    async def _crashed(self, row: asyncpg.Record) -> None:
+        how = self._backend.exit_text(row["pid"]) if row["pid"] else "never started"
+        log.warning("replica_ended", pool=row["pool"], replica=str(row["id"]), how=how, crashes=row["crashes"] + 1)
+        await self._back_off(row["id"], how, row["crashes"])
+        await self._remove_agent(row["id"])
+
+    async def _back_off(self, replica_id: UUID, how: str, crashes: int) -> None:
+        async with self._db.hot() as connection:
+            await connection.execute(_CRASHED, replica_id, how, backoff_s(crashes + 1))
+
+    async def _drain(self, replica_id: UUID) -> None:
+        agent = self._find_agent(replica_id)
+        if agent is not None:
+            await self._registry.set_status([agent.id], "draining", "scaled down", only_from=ALIVE)
+        async with self._db.hot() as connection:
+            await connection.execute(
+                "UPDATE replicas SET state = 'draining', state_since = clock_timestamp() WHERE id = $1", replica_id
+            )
+        log.info("replica_draining", replica=str(replica_id))
+
+    async def _forget(self, replica_id: UUID) -> None:
+        await self._remove_agent(replica_id)
+        async with self._db.hot() as connection:
+            await connection.execute("DELETE FROM replicas WHERE id = $1", replica_id)
+
+    async def _remove_agent(self, replica_id: UUID) -> None:
+        agent = self._find_agent(replica_id)
+        if agent is not None:
+            await self._registry.set_status([agent.id], "gone", "process ended", only_from=(*ALIVE, "draining"))
+
+    def _agent_of(self, pool: str, replica_id: UUID) -> AgentRecord | None:
+        for agent in self._view.agents_of(pool).values():
+            if agent.labels.get(LABEL) == str(replica_id):
+                return agent
+        return None
+
+    def _find_agent(self, replica_id: UUID) -> AgentRecord | None:
+        for pool in self._view.pools:
+            agent = self._agent_of(pool, replica_id)
+            if agent is not None:
+                return agent
+        return None

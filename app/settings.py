@@ -1,0 +1,149 @@
+"""Every setting, one section a domain, units in the names.
+
+Each is read from the environment: `YARD_` + section + name, for example `YARD_DISPATCH_GRACE_S=30`. The few that
+clients are written against have short names: `YARD_DATABASE_URL`, `YARD_REDIS_URL`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _section(name: str) -> SettingsConfigDict:
+    return SettingsConfigDict(env_prefix=f"YARD_{name}_", extra="ignore")
+
+
+class DatabaseSettings(BaseSettings):
+    """PostgreSQL. `hot_connections` serve the queue, `cold_connections` everything else, one more listens."""
+
+    model_config = _section("DATABASE")
+    url: str = Field("postgresql://postgres@127.0.0.1:5432/yardmaster", description="PostgreSQL 15 or newer.")
+    hot_connections: int = Field(8, ge=2, description="Most connections for submit, claim and settle.")
+    cold_connections: int = Field(8, ge=2, description="Most connections for all other requests and loops.")
+    command_timeout_s: float = Field(30.0, gt=0, description="A statement slower than this is given up.")
+    acquire_timeout_s: float = Field(5.0, gt=0, description="Waiting longer for a connection answers 503.")
+    statement_cache: int = Field(200, ge=0, description="Prepared statements kept; 0 behind a transaction pooler.")
+
+
+class RedisSettings(BaseSettings):
+    """Redis holds only what may be lost; without it the service is slower, never wrong."""
+
+    model_config = _section("REDIS")
+    url: str = Field("redis://127.0.0.1:6379/0")
+    timeout_s: float = Field(0.5, gt=0, description="A command slower than this counts as Redis down.")
+    retry_after_s: float = Field(1.0, gt=0, description="Pause after a failure before Redis is tried again.")
+
+
+class HttpSettings(BaseSettings):
+    """The REST edge."""
+
+    model_config = _section("HTTP")
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="A larger request body answers 413.")
+    max_wait_s: float = Field(60.0, gt=0, description="`Prefer: wait=N` is cut to this.")
+    public_metrics: bool = Field(True, description="False: `/metrics` needs a key with the scope `admin`.")
+
+
+class AuthSettings(BaseSettings):
+    """Callers."""
+
+    model_config = _section("AUTH")
+    pepper: SecretStr = Field(SecretStr(""), description="Secret that keys are hashed with; at least 32 characters.")
+    cache_s: float = Field(10.0, ge=0, description="A verified key is trusted this long; revoking also tells managers.")
+
+
+class RegistrySettings(BaseSettings):
+    """Pools and agents."""
+
+    model_config = _section("REGISTRY")
+    allowed_networks: list[str] = Field(
+        default=[
+            "127.0.0.0/8",
+            "::1/128",
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",
+            "fc00::/7",
+        ],
+        description="Networks that agent URLs may point into. Link-local and metadata addresses never are.",
+    )
+    heartbeat_interval_s: float = Field(15.0, gt=0, description="How often an agent is asked to report.")
+    flush_interval_s: float = Field(5.0, gt=0, description="Heartbeats reach PostgreSQL this often.")
+    silent_after_s: float = Field(60.0, gt=0, description="An agent neither heard from nor answering is failed.")
+    probe_interval_s: float = Field(
+        15.0, gt=0, description="`/health` is asked this often where heartbeats are missing."
+    )
+    probe_timeout_s: float = Field(3.0, gt=0)
+    probe_concurrency: int = Field(64, ge=1)
+    refresh_interval_s: float = Field(2.0, gt=0, description="Managers re-read the registry at least this often.")
+    gone_retention_s: float = Field(86_400.0, gt=0, description="Rows of removed agents are kept this long.")
+
+
+class TaskSettings(BaseSettings):
+    """Submitting and keeping tasks."""
+
+    model_config = _section("TASKS")
+    max_queued: int = Field(100_000, ge=1, description="Queued tasks a pool may hold; past it submit answers 503.")
+    insert_batch: int = Field(500, ge=1, description="Most submissions written by one statement.")
+    sweep_interval_s: float = Field(1.0, gt=0, description="How often due and expired tasks are looked for.")
+
+
+class DispatchSettings(BaseSettings):
+    """Claiming, calling and settling."""
+
+    model_config = _section("DISPATCH")
+    poll_interval_s: float = Field(1.0, gt=0, description="A pass runs at least this often, wakes or not.")
+    claim_batch: int = Field(200, ge=1, description="Most tasks claimed in one transaction.")
+    settle_batch: int = Field(200, ge=1, description="Most results written by one statement.")
+    heartbeat_interval_s: float = Field(1.0, gt=0, description="How often a manager renews its lease.")
+    lease_s: float = Field(5.0, gt=0, description="A manager silent for so long is dead, and its tasks are rescued.")
+    grace_s: float = Field(20.0, ge=0, description="On shutdown, running tasks may finish for so long.")
+    connect_timeout_s: float = Field(3.0, gt=0)
+    max_result_bytes: int = Field(1_048_576, ge=1024, description="A larger answer of an executor fails the attempt.")
+    max_event_bytes: int = Field(65_536, ge=256, description="A larger progress, token or usage event fails it too.")
+    max_events_per_attempt: int = Field(10_000, ge=1, description="More stored events than this fail the attempt.")
+    busy_retry_s: float = Field(1.0, gt=0, description="Re-queue delay after 429 or 503 without Retry-After.")
+    max_rescues: int = Field(50, ge=1, description="A task whose managers died so often is failed.")
+    rejoin_patience_s: float = Field(5.0, ge=0, description="A rescued task waits so long for the agent that had it.")
+
+
+class ScalingSettings(BaseSettings):
+    """Fleets that Yardmaster starts itself."""
+
+    model_config = _section("SCALING")
+    allow_process: bool = Field(False, description="Pools may launch local processes. On in the embedded default.")
+    interval_s: float = Field(1.0, gt=0)
+    drain_grace_s: float = Field(30.0, gt=0, description="A draining process that is still busy then is stopped.")
+    manager_url: str = Field("http://127.0.0.1:8080", description="Where launched agents find the service.")
+
+
+class TelemetrySettings(BaseSettings):
+    """Logs, traces, metrics."""
+
+    model_config = _section("TELEMETRY")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty on a terminal, else JSON.")
+    otlp_endpoint: str = Field("", description="OTLP over HTTP, e.g. http://collector:4318; empty: no traces are sent.")
+    max_labelled_agents: int = Field(
+        1000, ge=0, description="Agents that get a series of their own in `ai_agent_load`."
+    )
+
+
+class Settings(BaseSettings):
+    """All sections together, and the folder of the embedded default."""
+
+    model_config = SettingsConfigDict(env_prefix="YARD_", extra="ignore")
+    data_dir: Path = Path(".yardmaster")
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    redis: RedisSettings = Field(default_factory=RedisSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    registry: RegistrySettings = Field(default_factory=RegistrySettings)
+    tasks: TaskSettings = Field(default_factory=TaskSettings)
+    dispatch: DispatchSettings = Field(default_factory=DispatchSettings)
+    scaling: ScalingSettings = Field(default_factory=ScalingSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)

@@ -1,0 +1,231 @@
+"""`/v1/tasks`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from app.auth.callers import Caller
+from app.auth.edge import Edge
+from app.core.clock import Clock
+from app.core.db import Database
+from app.core.errors import BadPageToken, BadRequest
+from app.core.http import JsonResponse, StrictRoute, decode_page_token, encode_page_token, problems
+from app.core.jsonbody import dump_bytes
+from app.events import queries as event_queries
+from app.events.hub import Hub
+from app.events.stream import event_json, task_stream
+from app.registry.wire import NAME
+from app.tasks import queries, wire
+from app.tasks.queries import task_json
+from app.tasks.records import TaskRecord
+from app.tasks.service import Accepted, Tasks
+
+TaskId = Annotated[UUID, Path(examples=[wire.TASK_EXAMPLE["id"]])]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=200, description="The same key and body again: the stored answer, nothing new."),
+]
+Prefer = Annotated[
+    str | None, Header(max_length=200, description="`wait=N`: hold the answer up to N seconds for the result.")
+]
+Status = Literal["held", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired"]
+
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})(?:$|[,;\s])")
+
+_DURABLE_HEADERS = {
+    "Location": {"schema": {"type": "string"}, "description": "The task"},
+    "Idempotency-Replayed": {"schema": {"type": "string"}, "description": "`true`: an earlier request made it"},
+}
+_DONE: dict[int | str, dict[str, Any]] = {
+    200: {"model": wire.TaskOut, "description": "With `Prefer: wait`: the task, final within the time"},
+    202: {"model": wire.AcceptedOut, "description": "Durable and queued", "headers": _DURABLE_HEADERS},
+}
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": wire.EventPage,
+        "description": "A stream with `Accept: text/event-stream` (default), a page with `application/json`",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": 'id: 3\nevent: task.progress\ndata: {"seq":3,"type":"task.progress",…}\n\n',
+            }
+        },
+    }
+}
+
+
+def router(db: Database, tasks: Tasks, hub: Hub, edge: Edge, clock: Clock, *, max_wait_s: float) -> APIRouter:
+    api = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=StrictRoute)
+
+    @api.post(
+        "",
+        status_code=202,
+        response_model=wire.AcceptedOut,
+        responses=_DONE | problems(400, 401, 403, 404, 413, 422, 503),
+        summary="Submit a task",
+    )
+    async def submit(
+        body: wire.TaskIn,
+        idempotency_key: IdempotencyKey = None,
+        prefer: Prefer = None,
+        caller: Caller = edge.require("tasks:write"),
+    ) -> Response:
+        """202 only after the task is durable. With `Prefer: wait=N` and a result in time: 200 with the whole task."""
+        (accepted,) = await tasks.submit(caller, [body.submission()], idempotency_key=idempotency_key)
+        headers = {"Location": f"/v1/tasks/{accepted.id}"}
+        if accepted.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        wait_s = min(_wait_s(prefer), max_wait_s)
+        if wait_s > 0:
+            headers["Preference-Applied"] = f"wait={wait_s:g}"
+            task = await tasks.wait(caller, accepted.id, wait_s, clock.monotonic)
+            if task.final:
+                return JsonResponse(task_json(task), headers=headers)
+            accepted = Accepted(task.id, task.pool, task.status)
+        return JsonResponse(_accepted(tasks, accepted), status_code=202, headers=headers)
+
+    @api.post(
+        "/batch",
+        status_code=202,
+        response_model=wire.BatchOut,
+        responses=problems(400, 401, 403, 404, 413, 422, 503),
+        summary="Submit many tasks",
+    )
+    async def submit_batch(
+        body: wire.BatchIn,
+        idempotency_key: IdempotencyKey = None,
+        caller: Caller = edge.require("tasks:write"),
+    ) -> Response:
+        """All or none; an error names the task by its position."""
+        accepted = await tasks.submit(
+            caller, [item.submission() for item in body.tasks], idempotency_key=idempotency_key, many=True
+        )
+        headers = {"Idempotency-Replayed": "true"} if accepted[0].replayed else {}
+        return JsonResponse({"tasks": [_accepted(tasks, item) for item in accepted]}, status_code=202, headers=headers)
+
+    @api.get("", response_model=wire.TaskPage, responses=problems(400, 401, 403, 422, 503), summary="List tasks")
+    async def list_tasks(
+        status: Annotated[Status | None, Query()] = None,
+        pool: Annotated[str | None, Query(pattern=NAME)] = None,
+        page_size: Annotated[int, Query(ge=1, le=500, examples=[50])] = 50,
+        page_token: Annotated[str | None, Query(max_length=500)] = None,
+        caller: Caller = edge.require("tasks:read"),
+    ) -> Response:
+        """Newest first, without payloads and results."""
+        before = _uuid(decode_page_token(page_token, 1)[0]) if page_token else None
+        found = await queries.page(db, caller.tenant, status=status, pool=pool, before=before, limit=page_size + 1)
+        page = found[:page_size]
+        token = encode_page_token(str(page[-1].id)) if len(found) > page_size else None
+        items = [task_json(task, tasks.notice(task.pool, task.status), whole=False) for task in page]
+        return JsonResponse({"items": items, "next_page_token": token})
+
+    @api.get(
+        "/{task_id}", response_model=wire.TaskOut, responses=problems(401, 403, 404, 422, 503), summary="Read a task"
+    )
+    async def get_task(task_id: TaskId, caller: Caller = edge.require("tasks:read")) -> Response:
+        """Its state, result or error, and what it used."""
+        return _whole(tasks, await tasks.get(caller, task_id))
+
+    @api.post(
+        "/{task_id}/cancel",
+        response_model=wire.TaskOut,
+        responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
+        summary="Cancel a task",
+    )
+    async def cancel(
+        task_id: TaskId, body: wire.CancelIn | None = None, caller: Caller = edge.require("tasks:write")
+    ) -> Response:
+        """A running executor is told to stop. 409 when the task ended otherwise before."""
+        return _whole(tasks, await tasks.cancel(caller, task_id, body.reason if body else ""))
+
+    @api.post(
+        "/{task_id}/retry",
+        response_model=wire.TaskOut,
+        responses=problems(400, 401, 403, 404, 409, 422, 503),
+        summary="Retry a failed task",
+    )
+    async def retry(task_id: TaskId, caller: Caller = edge.require("tasks:write")) -> Response:
+        """Queues it again with its attempts counted from zero."""
+        return _whole(tasks, await tasks.retry(caller, task_id))
+
+    @api.get(
+        "/{task_id}/events",
+        response_class=StreamingResponse,
+        responses=_EVENTS | problems(400, 401, 403, 404, 422, 503),
+        summary="Follow a task",
+    )
+    async def events(
+        task_id: TaskId,
+        request: Request,
+        last_event_id: Annotated[str | None, Header(max_length=20, description="Resume after this event.")] = None,
+        page_size: Annotated[int, Query(ge=1, le=500, examples=[100])] = 100,
+        page_token: Annotated[str | None, Query(max_length=500)] = None,
+        caller: Caller = edge.require("tasks:read"),
+    ) -> Response:
+        """SSE: first a `snapshot` of the task, then its events as they commit, until it is final. `Last-Event-ID: 0`
+        replays all of them. With `Accept: application/json`: a page of the events so far."""
+        task = await tasks.get(caller, task_id)
+        if _wants_json(request.headers):
+            return await _event_page(db, task_id, page_size, page_token)
+        after, snapshot = task.event_seq, None
+        if last_event_id is None:
+            snapshot = dump_bytes(task_json(task, tasks.notice(task.pool, task.status)))
+        else:
+            after = _event_id(last_event_id)
+        frames = task_stream(db, hub, task_id, after=after, snapshot=snapshot, final=task.final)
+        return StreamingResponse(
+            frames, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        )
+
+    return api
+
+
+async def _event_page(db: Database, task_id: UUID, page_size: int, page_token: str | None) -> Response:
+    after = _event_id(decode_page_token(page_token, 1)[0]) if page_token else 0
+    found = await event_queries.of_task(db, task_id, after, page_size + 1)
+    page = found[:page_size]
+    token = encode_page_token(str(page[-1].seq)) if len(found) > page_size else None
+    return JsonResponse({"items": [orjson.Fragment(event_json(item)) for item in page], "next_page_token": token})
+
+
+def _accepted(tasks: Tasks, accepted: Accepted) -> dict[str, object]:
+    return {
+        "id": accepted.id,
+        "status": accepted.status,
+        "pool": accepted.pool,
+        "notice": tasks.notice(accepted.pool, accepted.status),
+    }
+
+
+def _whole(tasks: Tasks, task: TaskRecord) -> JsonResponse:
+    return JsonResponse(task_json(task, tasks.notice(task.pool, task.status)))
+
+
+def _wait_s(prefer: str | None) -> float:
+    match = _WAIT.search(prefer) if prefer else None
+    return float(match.group(1)) if match else 0.0
+
+
+def _wants_json(headers: Mapping[str, str]) -> bool:
+    accept = headers.get("accept", "")
+    return "application/json" in accept and "text/event-stream" not in accept
+
+
+def _event_id(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise BadRequest("Last-Event-ID is the id of an event of this stream, or 0.")
+    return int(text)
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise BadPageToken("The page token does not belong to this list.") from None

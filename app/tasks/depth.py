@@ -1,0 +1,59 @@
+"""How full each pool's queue is: counted now and then, and carried forward by what we added ourselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.core.clock import Clock
+from app.core.db import Database
+from app.core.errors import Unavailable
+from app.tasks import queue
+
+CLOSE = 0.8
+RECOUNT_CLOSE_S, RECOUNT_FAR_S = 0.5, 5.0
+
+
+class QueueFull(Unavailable):
+    code, title = "queue_full", "The pool's queue is full"
+
+
+@dataclass(slots=True)
+class _Estimate:
+    queued: int
+    added: int
+    due: float
+
+
+class Depth:
+    """Refuses submissions past `max_queued` per pool.
+
+    The bound is kept by counts at most 5 s old (0.5 s near the bound) plus what this manager added since, so several
+    managers together may overshoot it by what the others accept in that time.
+    """
+
+    def __init__(self, db: Database, clock: Clock, max_queued: int) -> None:
+        self._db, self._clock, self._max = db, clock, max_queued
+        self._estimates: dict[str, _Estimate] = {}
+
+    async def admit(self, pool: str, count: int) -> None:
+        """Note `count` submissions to `pool`; raises QueueFull when they do not fit."""
+        estimate = self._estimates.get(pool)
+        if estimate is None or self._clock.monotonic() >= estimate.due or not self._fits(estimate, count):
+            estimate = await self._recount(pool, estimate, count)
+        if not self._fits(estimate, count):
+            raise QueueFull(f"The queue of {pool!r} holds its {self._max} tasks; try again later.", retry_after_s=2.0)
+        estimate.added += count
+
+    def _fits(self, estimate: _Estimate, count: int) -> bool:
+        return estimate.queued + estimate.added + count <= self._max
+
+    async def _recount(self, pool: str, last: _Estimate | None, count: int) -> _Estimate:
+        now = self._clock.monotonic()
+        if last is not None and now < last.due and last.due - now < RECOUNT_CLOSE_S and not self._fits(last, count):
+            return last  # counted a moment ago: full is full
+        async with self._db.hot() as connection:
+            queued = await queue.depth(connection, pool, self._max + 1)
+        close = queued + count >= CLOSE * self._max
+        fresh = _Estimate(queued, 0, now + (RECOUNT_CLOSE_S if close else RECOUNT_FAR_S))
+        self._estimates[pool] = fresh
+        return fresh

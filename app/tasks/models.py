@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    Numeric,
+    SmallInteger,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.db import Base
+
+TASK_STATUSES = ("held", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired")
+FINAL_STATUSES = ("succeeded", "failed", "cancelled", "expired")
+
+_READY = "status = 'queued' AND wake_at IS NULL AND pinned_agent_id IS NULL"
+_PINNED = "status = 'queued' AND wake_at IS NULL AND pinned_agent_id IS NOT NULL"
+
+
+class Task(Base):
+    """One unit of work. `wake_at` set: not claimable yet. `pinned_agent_id`: only that agent may run it."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        CheckConstraint("status IN ('" + "','".join(TASK_STATUSES) + "')", name="status"),
+        Index("ix_tasks_ready", "pool", text("priority DESC"), "tag", "id", postgresql_where=text(_READY)),
+        Index("ix_tasks_pinned", "pinned_agent_id", text("priority DESC"), "tag", "id", postgresql_where=text(_PINNED)),
+        Index("ix_tasks_wake", "wake_at", postgresql_where=text("status = 'queued' AND wake_at IS NOT NULL")),
+        Index(
+            "ix_tasks_start_deadline",
+            "start_deadline_at",
+            postgresql_where=text("status IN ('held', 'queued') AND start_deadline_at IS NOT NULL"),
+        ),
+        Index("ix_tasks_running", "manager_id", postgresql_where=text("status = 'running'")),
+        Index("ix_tasks_tenant_id", "tenant", text("id DESC")),
+        Index("ix_tasks_tenant_pool_id", "tenant", "pool", text("id DESC")),
+        Index(
+            "uq_tasks_tenant_idempotency_key",
+            "tenant",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        # A task is updated about twice in its life: room on the page for that, and vacuum by count, not by share,
+        # because the finished ones only grow.
+        {
+            "postgresql_with": {
+                "fillfactor": "80",
+                "autovacuum_vacuum_scale_factor": "0.0",
+                "autovacuum_vacuum_threshold": "50000",
+                "autovacuum_vacuum_insert_scale_factor": "0.0",
+                "autovacuum_vacuum_insert_threshold": "200000",
+            }
+        },
+    )
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant: Mapped[str] = mapped_column(Text)
+    submitted_by: Mapped[str] = mapped_column(Text)
+    pool: Mapped[str] = mapped_column(Text)
+    type: Mapped[str] = mapped_column(Text)
+    payload: Mapped[Any] = mapped_column(JSON)
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    tag: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[str] = mapped_column(Text)
+    attempt: Mapped[int] = mapped_column(Integer, server_default="0")
+    max_attempts: Mapped[int] = mapped_column(Integer)
+    fence: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    rescues: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    event_seq: Mapped[int] = mapped_column(Integer, server_default="1")
+    pinned_agent_id: Mapped[UUID | None]
+    agent_id: Mapped[UUID | None]
+    rejoin: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    manager_id: Mapped[UUID | None]
+    run_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    wake_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    start_deadline_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    complexity: Mapped[float] = mapped_column(Float, server_default="0.5")
+    concurrency_key: Mapped[str | None] = mapped_column(Text)
+    thread_id: Mapped[str | None] = mapped_column(Text)
+    synthetic: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    idempotency_key: Mapped[str | None] = mapped_column(Text)
+    request_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+    traceparent: Mapped[str | None] = mapped_column(Text)
+    result: Mapped[Any | None] = mapped_column(JSON(none_as_null=True))
+    error_code: Mapped[str | None] = mapped_column(Text)
+    error_message: Mapped[str | None] = mapped_column(Text)
+    cost_usd: Mapped[Decimal | None] = mapped_column(Numeric)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    queued_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    attempt_started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class Attempt(Base):
+    """One try of a task on one agent, written when it ends. `counted` False: a refusal, a return or a lost manager."""
+
+    __tablename__ = "attempts"
+    task_id: Mapped[UUID] = mapped_column(primary_key=True)
+    fence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    attempt: Mapped[int] = mapped_column(Integer)
+    pool: Mapped[str] = mapped_column(Text)
+    agent_id: Mapped[UUID | None]
+    manager_id: Mapped[UUID | None]
+    started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    outcome: Mapped[str] = mapped_column(Text)
+    counted: Mapped[bool] = mapped_column(Boolean)
+    error_code: Mapped[str | None] = mapped_column(Text)
+    error_message: Mapped[str | None] = mapped_column(Text)
+
+
+class QueueTag(Base):
+    """The last turn given to a tenant in one pool and priority (see the package's text on order)."""
+
+    __tablename__ = "queue_tags"
+    __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
+    pool: Mapped[str] = mapped_column(Text, primary_key=True)
+    priority: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    tenant: Mapped[str] = mapped_column(Text, primary_key=True)
+    last_tag: Mapped[int] = mapped_column(BigInteger)
+    added: Mapped[int] = mapped_column(Integer)

@@ -1,0 +1,207 @@
+"""The only SQL that moves tasks. Each verb is one statement over a whole batch and writes the events of its moves.
+
+Every function takes a connection of the hot pool. Those that end or return an attempt change a row only while it is
+`running` under the fence they name; a late or doubled call changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from app.core.db import HotConnection
+from app.tasks import queue_sql as sql
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task to insert. `payload` is JSON text; `deadline_s` counts from when the task may first run."""
+
+    id: UUID
+    tenant: str
+    submitted_by: str
+    pool: str
+    type: str
+    payload: str
+    priority: int
+    max_attempts: int
+    pinned_agent_id: UUID | None = None
+    run_at: datetime | None = None
+    deadline_s: float | None = None
+    complexity: float = 0.5
+    concurrency_key: str | None = None
+    thread_id: str | None = None
+    synthetic: bool = False
+    idempotency_key: str | None = None
+    request_hash: bytes | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A task that could start now, locked by the transaction that reads it. `avoid`: do not go back to `agent_id`."""
+
+    id: UUID
+    tenant: str
+    pool: str
+    type: str
+    payload: str
+    attempt: int
+    max_attempts: int
+    fence: int
+    pinned_agent_id: UUID | None
+    agent_id: UUID | None
+    rejoin: bool
+    complexity: float
+    thread_id: str | None
+    synthetic: bool
+    traceparent: str | None
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """One model's usage in one attempt; `quantities` is JSON text of everything else that was reported."""
+
+    model: str
+    input_tokens: int
+    output_tokens: int
+    quantities: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How an attempt ended and where its task goes.
+
+    `status` is succeeded, failed or queued. `delay_s` (queued only) is the time until it may be claimed again.
+    `counted` False gives the attempt number back. `rejoin`: the agent may still be working on it. `event_data` and
+    `result` are JSON text.
+    """
+
+    id: UUID
+    fence: int
+    status: str
+    outcome: str
+    event_type: str
+    event_data: str
+    result: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    delay_s: float | None = None
+    counted: bool = True
+    rejoin: bool = False
+    usage: tuple[UsageRow, ...] = field(default=())
+
+
+async def insert(connection: HotConnection, tasks: Sequence[NewTask]) -> set[UUID]:
+    """Insert tasks and their first events; the ids that were new (others met an idempotency key in use)."""
+    rows = await connection.fetch(sql.INSERT, *_columns(tasks, sql.INSERT_FIELDS))
+    return {row["id"] for row in rows}
+
+
+async def ready(connection: HotConnection, pools: Sequence[str], limits: Sequence[int]) -> list[Ready]:
+    """Lock up to `limits[i]` claimable tasks of `pools[i]`, in the queue's order. Inside a transaction."""
+    return [Ready(*row) for row in await connection.fetch(sql.READY, pools, limits)]
+
+
+async def ready_pinned(connection: HotConnection, agents: Sequence[UUID], limits: Sequence[int]) -> list[Ready]:
+    """The same for tasks that only one of `agents` may run."""
+    return [Ready(*row) for row in await connection.fetch(sql.READY_PINNED, agents, limits)]
+
+
+async def pinned_to(connection: HotConnection) -> list[UUID]:
+    """Agents for which claimable tasks wait that no other agent may run."""
+    return [row["pinned_agent_id"] for row in await connection.fetch(sql.PINNED_TO)]
+
+
+async def start(
+    connection: HotConnection, manager_id: UUID, placed: Sequence[tuple[UUID, UUID]]
+) -> dict[UUID, tuple[int, int]]:
+    """Make locked tasks running on their agents ((task id, agent id) pairs): task id → (fence, attempt)."""
+    rows = await connection.fetch(
+        sql.START, manager_id, [task_id for task_id, _ in placed], [agent_id for _, agent_id in placed]
+    )
+    return {row["id"]: (row["fence"], row["attempt"]) for row in rows}
+
+
+async def settle(connection: HotConnection, ended: Sequence[Settled]) -> set[tuple[UUID, int]]:
+    """Write ended attempts with usage and events; the (id, fence) pairs that were still ours."""
+    usage = [(item, ordinal, row) for item in ended for ordinal, row in enumerate(item.usage)]
+    rows = await connection.fetch(
+        sql.SETTLE,
+        *_columns(ended, sql.SETTLE_FIELDS),
+        [item.id for item, _, _ in usage],
+        [item.fence for item, _, _ in usage],
+        [ordinal for _, ordinal, _ in usage],
+        [row.model for _, _, row in usage],
+        [row.input_tokens for _, _, row in usage],
+        [row.output_tokens for _, _, row in usage],
+        [row.quantities for _, _, row in usage],
+    )
+    return {(row["id"], row["fence"]) for row in rows}
+
+
+async def record(connection: HotConnection, notes: Sequence[tuple[UUID, int, str, str]]) -> set[tuple[UUID, int]]:
+    """Append events ((task id, fence, type, JSON data)) to running tasks; the pairs that were still ours.
+
+    Several notes of one task keep their order.
+    """
+    rows = await connection.fetch(
+        sql.RECORD,
+        [note[0] for note in notes],
+        [note[1] for note in notes],
+        [note[2] for note in notes],
+        [note[3] for note in notes],
+    )
+    return {(row["id"], row["fence"]) for row in rows}
+
+
+async def cancel(connection: HotConnection, tenant: str, task_id: UUID, reason: str) -> asyncpg.Record | None:
+    """Cancel a task that is not final: its id, former status, agent and fence; None when there is nothing to cancel."""
+    return await connection.fetchrow(sql.CANCEL, tenant, task_id, reason)
+
+
+async def retry(connection: HotConnection, tenant: str, task_id: UUID) -> asyncpg.Record | None:
+    """Queue a failed task again with its attempts reset; None when it has not failed."""
+    return await connection.fetchrow(sql.RETRY, tenant, task_id)
+
+
+async def wake_due(connection: HotConnection, limit: int) -> list[str]:
+    """Make tasks claimable whose time has come; the pools of those."""
+    return [row["pool"] for row in await connection.fetch(sql.WAKE_DUE, limit)]
+
+
+async def next_wake_s(connection: HotConnection) -> float | None:
+    """Seconds until the next task becomes due; None when none is waiting for a time."""
+    value = await connection.fetchval(sql.NEXT_WAKE)
+    return None if value is None else float(value)
+
+
+async def expire(connection: HotConnection, limit: int) -> list[UUID]:
+    """Expire tasks that did not start by their deadline."""
+    return [row["id"] for row in await connection.fetch(sql.EXPIRE, limit)]
+
+
+async def rescue(connection: HotConnection, lease_s: float, max_rescues: int, limit: int) -> list[asyncpg.Record]:
+    """Return running tasks whose manager is not alive (id, pool, status), uncounted; past the limit they fail."""
+    return await connection.fetch(sql.RESCUE, lease_s, max_rescues, limit)
+
+
+async def not_ours(connection: HotConnection, held: Sequence[tuple[UUID, int]]) -> list[tuple[UUID, int, str]]:
+    """Of (id, fence) pairs that we believe to be running: those that are not any more, with the task's status."""
+    rows = await connection.fetch(sql.NOT_OURS, [pair[0] for pair in held], [pair[1] for pair in held])
+    return [(row["id"], row["fence"], row["status"]) for row in rows]
+
+
+async def depth(connection: HotConnection, pool: str, cap: int) -> int:
+    """Queued tasks of a pool, counted up to `cap`."""
+    return int(await connection.fetchval(sql.DEPTH, pool, cap))
+
+
+def _columns(items: Sequence[Any], fields: Sequence[str]) -> list[list[Any]]:
+    return [[getattr(item, name) for item in items] for name in fields]

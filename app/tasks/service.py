@@ -1,0 +1,283 @@
+"""Verbs of tasks: submit, cancel, retry."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import uuid_utils
+
+from app.auth.callers import Caller
+from app.core.batch import Batcher
+from app.core.db import Database
+from app.core.errors import Conflict, Invalid, NotFound
+from app.core.jsonbody import dump_json
+from app.core.wake import notify
+from app.events.hub import Hub
+from app.registry.records import PoolRecord
+from app.registry.service import PoolNotFound
+from app.registry.view import RegistryView
+from app.tasks import queries, queue
+from app.tasks.depth import Depth
+from app.tasks.queue import NewTask
+from app.tasks.records import TaskRecord
+from app.tasks.telemetry import current_traceparent
+
+CANCEL_TOPIC = "cancel"
+
+
+class TaskNotFound(NotFound):
+    code, title = "task_not_found", "No such task"
+
+
+class ContractViolation(Invalid):
+    code, title = "contract_violation", "Payload does not fit the pool's contract"
+
+
+class NoPoolForType(Invalid):
+    code, title = "no_pool_for_type", "No pool has this skill"
+
+
+class AgentNotInPool(Invalid):
+    code, title = "agent_not_in_pool", "Agent is not in the pool"
+
+
+class IdempotencyKeyReused(Invalid):
+    code, title = "idempotency_key_reused", "Idempotency key used for another request"
+
+
+class TaskFinal(Conflict):
+    code, title = "task_final", "The task is final"
+
+
+class NotFailed(Conflict):
+    code, title = "task_not_failed", "The task has not failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a caller asked for; `payload` is a plain JSON value."""
+
+    pool: str | None
+    type: str | None
+    payload: Any
+    priority: int = 0
+    deadline_s: float | None = None
+    run_at: datetime | None = None
+    agent_id: UUID | None = None
+    concurrency_key: str | None = None
+    complexity: float = 0.5
+    max_attempts: int | None = None
+    synthetic: bool = False
+    thread_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A durable task. `replayed`: an earlier request with the same idempotency key made it."""
+
+    id: UUID
+    pool: str
+    status: str
+    replayed: bool = False
+
+
+class Tasks:
+    """The verbs. `on_queued(pools)` is called after tasks were committed as queued."""
+
+    def __init__(
+        self,
+        db: Database,
+        view: RegistryView,
+        hub: Hub,
+        depth: Depth,
+        *,
+        insert_batch: int,
+        on_queued: Callable[[set[str]], None],
+    ) -> None:
+        self._db, self._view, self._hub, self._depth = db, view, hub, depth
+        self._on_queued = on_queued
+        self._inserter: Batcher[list[NewTask], set[UUID]] = Batcher(self._insert, limit=insert_batch, writers=2)
+
+    async def close(self) -> None:
+        """Write what was accepted; refuse more."""
+        await self._inserter.close()
+
+    async def submit(
+        self,
+        caller: Caller,
+        submissions: Sequence[Submission],
+        *,
+        idempotency_key: str | None = None,
+        many: bool = False,
+    ) -> list[Accepted]:
+        """Accept all or none. Returns after commit; raises Invalid kinds, PoolNotFound or QueueFull before any write.
+
+        `many` tells a batch from a single submission: they have keys of their own and name errors by position.
+        """
+        pools = [await self._pool_of(item, index if many else None) for index, item in enumerate(submissions)]
+        keys = _keys(idempotency_key, len(submissions), many)
+        mark = _hash(submissions) if idempotency_key is not None else None
+        if mark is not None:
+            replayed = await self._replay(caller.tenant, keys, mark)
+            if replayed is not None:
+                return replayed
+        for index, (item, pool) in enumerate(zip(submissions, pools, strict=True)):
+            self._check(item, pool, index if many else None)
+        for name, count in Counter(pool.name for pool in pools).items():
+            await self._depth.admit(name, count)
+        trace = current_traceparent()
+        new = [
+            _new_task(caller, item, pool, key, mark, trace)
+            for item, pool, key in zip(submissions, pools, keys, strict=True)
+        ]
+        added = await self._inserter.put(new)
+        if len(added) < len(new):  # another request with the same key was faster
+            replayed = await self._replay(caller.tenant, keys, mark or b"")
+            if replayed is not None:
+                return replayed
+        return [Accepted(task.id, task.pool, "queued") for task in new]
+
+    async def cancel(self, caller: Caller, task_id: UUID, reason: str) -> TaskRecord:
+        """Cancel; a running executor is told. Cancelling twice changes nothing; raises TaskNotFound or TaskFinal."""
+        async with self._db.hot() as connection:
+            done = await queue.cancel(connection, caller.tenant, task_id, reason)
+            if done is not None and done["was"] == "running":
+                await notify(connection, CANCEL_TOPIC, f"{task_id}:{done['fence']}")
+        task = await self.get(caller, task_id)
+        if done is None and task.status != "cancelled":
+            raise TaskFinal(f"The task is {task.status} and stays so.", extra={"status": task.status})
+        self._hub.changed([task_id])
+        return task
+
+    async def retry(self, caller: Caller, task_id: UUID) -> TaskRecord:
+        """Queue a failed task again, attempts counted from zero; raises TaskNotFound or NotFailed."""
+        async with self._db.hot() as connection:
+            done = await queue.retry(connection, caller.tenant, task_id)
+        task = await self.get(caller, task_id)
+        if done is None:
+            raise NotFailed(f"Only a failed task can be retried; it is {task.status}.", extra={"status": task.status})
+        self._hub.changed([task_id])
+        self._on_queued({task.pool})
+        return task
+
+    async def get(self, caller: Caller, task_id: UUID) -> TaskRecord:
+        """A task of the caller's tenant; raises TaskNotFound."""
+        task = await queries.get(self._db, caller.tenant, task_id)
+        if task is None:
+            raise TaskNotFound("There is no task with this id.")
+        return task
+
+    async def wait(self, caller: Caller, task_id: UUID, timeout_s: float, now: Callable[[], float]) -> TaskRecord:
+        """The task once it is final, or as it is after `timeout_s`."""
+        watch = self._hub.watch(task_id)
+        try:
+            until = now() + timeout_s
+            task = await self.get(caller, task_id)
+            while not task.final and not self._hub.closing and (left := until - now()) > 0:
+                await watch.changed(left)
+                watch.tokens.clear()
+                task = await self.get(caller, task_id)
+            return task
+        finally:
+            self._hub.unwatch(watch)
+
+    def notice(self, pool: str, status: str) -> dict[str, str] | None:
+        """Why a queued task cannot start yet, when the pool as a whole is the reason."""
+        if status != "queued" or self._view.working(pool) > 0:
+            return None
+        agents = self._view.agents_of(pool)
+        if not agents:
+            return {"code": "no_agent", "message": f"No agent is registered in {pool!r}; the task waits for one."}
+        states = ", ".join(sorted({agent.status for agent in agents.values()}))
+        return {"code": "no_working_agent", "message": f"No agent of {pool!r} can work now ({states}); the task waits."}
+
+    async def _pool_of(self, item: Submission, index: int | None) -> PoolRecord:
+        for attempt in range(2):
+            if attempt:
+                await self._view.refresh()  # it may have been defined a moment ago, on another manager
+            if item.pool is not None and item.pool in self._view.pools:
+                return self._view.pools[item.pool]
+            if item.pool is None and item.type is not None and (pool := self._view.pool_for_type(item.type)):
+                return pool
+        if item.pool is not None:
+            raise PoolNotFound(f"There is no pool {item.pool!r}.", extra=_at(index, "pool", "no such pool"))
+        raise NoPoolForType(f"No pool has the skill {item.type!r}.", extra=_at(index, "type", "no pool has this skill"))
+
+    def _check(self, item: Submission, pool: PoolRecord, index: int | None) -> None:
+        errors = pool.input_contract.errors(item.payload)
+        if errors:
+            where = "payload" if index is None else f"tasks.{index}.payload"
+            listed = [{"path": where + error["path"], "message": error["message"]} for error in errors]
+            first = listed[0]
+            raise ContractViolation(f"{first['path']}: {first['message']}", extra={"errors": listed, "pool": pool.name})
+        if item.agent_id is not None and item.agent_id not in self._view.agents_of(pool.name):
+            raise AgentNotInPool(
+                f"The pool {pool.name!r} has no agent {item.agent_id}.", extra=_at(index, "agent_id", "not in the pool")
+            )
+
+    async def _replay(self, tenant: str, keys: Sequence[str | None], mark: bytes) -> list[Accepted] | None:
+        wanted = [key for key in keys if key is not None]
+        found = await queries.by_idempotency_keys(self._db, tenant, wanted)
+        if not found:
+            return None
+        if len(found) < len(wanted) or any(task.request_hash != mark for task in found.values()):
+            raise IdempotencyKeyReused("This Idempotency-Key was used with another request body.")
+        return [Accepted(found[key].id, found[key].pool, found[key].status, replayed=True) for key in wanted]
+
+    async def _insert(self, groups: Sequence[list[NewTask]]) -> list[set[UUID]]:
+        async with self._db.hot() as connection:
+            added = await queue.insert(connection, [task for group in groups for task in group])
+        self._on_queued({task.pool for group in groups for task in group})
+        return [{task.id for task in group if task.id in added} for group in groups]
+
+
+def _keys(key: str | None, count: int, many: bool) -> list[str | None]:
+    if key is None:
+        return [None] * count
+    # A control character cannot stand in a header, so a batch never meets a single submission's key.
+    return [f"{key}\x1f{index}" for index in range(count)] if many else [key]
+
+
+def _hash(submissions: Sequence[Submission]) -> bytes:
+    parts = [[getattr(item, name) for name in Submission.__dataclass_fields__] for item in submissions]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).digest()
+
+
+def _at(index: int | None, path: str, message: str) -> dict[str, object]:
+    return {"errors": [{"path": path if index is None else f"tasks.{index}.{path}", "message": message}]}
+
+
+def _default_type(pool: PoolRecord) -> str:
+    return max(pool.skills, key=lambda name: (pool.skills[name], name)) if pool.skills else pool.name
+
+
+def _new_task(
+    caller: Caller, item: Submission, pool: PoolRecord, key: str | None, mark: bytes | None, trace: str | None
+) -> NewTask:
+    return NewTask(
+        id=UUID(bytes=uuid_utils.uuid7().bytes),
+        tenant=caller.tenant,
+        submitted_by=caller.id,
+        pool=pool.name,
+        type=item.type or _default_type(pool),
+        payload=dump_json(item.payload),
+        priority=item.priority,
+        max_attempts=item.max_attempts or pool.max_attempts,
+        pinned_agent_id=item.agent_id,
+        run_at=item.run_at,
+        deadline_s=item.deadline_s,
+        complexity=item.complexity,
+        concurrency_key=item.concurrency_key,
+        thread_id=item.thread_id,
+        synthetic=item.synthetic,
+        idempotency_key=key,
+        request_hash=mark,
+        traceparent=trace,
+    )

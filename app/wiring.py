@@ -1,0 +1,309 @@
+"""The composition root: builds every concrete object once, and knows the order of starting and stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import socket
+from collections.abc import Awaitable, Callable
+from uuid import UUID, uuid4
+
+import structlog
+from sqlalchemy.dialects.postgresql import insert
+
+from app.auth import secrets
+from app.auth import service as auth_service
+from app.auth.edge import Edge
+from app.auth.models import ApiKey
+from app.auth.service import Authenticator, Keys
+from app.core.batch import Batcher
+from app.core.clock import Clock
+from app.core.db import Database
+from app.core.http import DATABASE_AWAY
+from app.core.leader import Leader
+from app.core.loop import Loop
+from app.core.nerve import Nerve
+from app.core.wake import Wakes, notify
+from app.dispatch.attempt import Attempts
+from app.dispatch.balancers import registry as balancers
+from app.dispatch.executors.http import HttpExecutor
+from app.dispatch.loop import DispatchLoop
+from app.dispatch.membership import Membership
+from app.dispatch.placer import Placer
+from app.dispatch.rescue import RescueLoop
+from app.dispatch.settler import Settler
+from app.dispatch.slots import SlotTable
+from app.dispatch.stats import StatsLoop
+from app.events.hub import Hub
+from app.registry import service as registry_service
+from app.registry.addresses import AllowList
+from app.registry.heartbeats import Heartbeats
+from app.registry.loop import HealthLoop
+from app.registry.service import Registry
+from app.registry.view import RegistryView
+from app.scaling.backends.process import ProcessBackend
+from app.scaling.loop import ReplicaLoop
+from app.settings import Settings
+from app.tasks import service as tasks_service
+from app.tasks.depth import Depth
+from app.tasks.loop import SweepLoop
+from app.tasks.service import Tasks
+
+log = structlog.get_logger()
+
+STATS_INTERVAL_S = 10.0
+HUB_CHECK_S = 5.0
+LAUNCH_KEY_ID = "processes"
+QUEUED_TOPIC = "queued"
+
+
+class Yard:
+    """One manager: every object of it. Building does no I/O; `start` and `stop` do.
+
+    `ends_processes`: this manager is the whole service, so launched agents end with it.
+    """
+
+    def __init__(self, settings: Settings, *, ends_processes: bool = True) -> None:
+        self.settings, self.me = settings, uuid4()
+        self._ends_processes = ends_processes
+        self.clock = Clock()
+        self.db = Database(settings.database)
+        self.nerve = Nerve(settings.redis, self.clock)
+        self.wakes = Wakes(self.db)
+        self.authenticator = Authenticator(self.db, settings.auth, self.clock)
+        self.edge, self.keys = Edge(self.authenticator), Keys(self.db, self.authenticator)
+        self.ready = False
+        self._build_registry()
+        self._build_dispatch()
+        self.loops = self._loops()
+        self._listening: asyncio.Task[None] | None = None
+
+    def _build_registry(self) -> None:
+        settings = self.settings.registry
+        self.allow_list = AllowList(settings.allowed_networks)
+        self.view = RegistryView(self.db)
+        self.registry = Registry(
+            self.db,
+            self.authenticator,
+            self.allow_list,
+            balancers=balancers.installed().factories.keys,
+            allow_process=self.settings.scaling.allow_process,
+        )
+        self.heartbeats = Heartbeats(self.db, self.nerve, self.clock)
+        self.authenticator.agent_digest = self._agent_digest
+
+    def _build_dispatch(self) -> None:
+        settings, db = self.settings.dispatch, self.db
+        self.executor = HttpExecutor(self.allow_list, settings, probe_timeout_s=self.settings.registry.probe_timeout_s)
+        self.slots = SlotTable()
+        self.membership = Membership(db, self.clock, self.slots, settings, self.me)
+        self.hub = Hub(db, self.nerve, lambda: not self.membership.alone)
+        self.settler = Settler(db, self.hub, batch=settings.settle_batch)
+        self.placer = Placer(self.view, self.slots, self.clock, settings, self.settings.telemetry.max_labelled_agents)
+        self.dispatch = DispatchLoop(
+            db, self.clock, self.view, self.membership, self.slots, self.placer, self.hub, settings, self.me
+        )
+        self.attempts = Attempts(
+            self.executor, self.placer, self.settler, self.hub, self.clock, settings, self.dispatch.freed
+        )
+        self.dispatch.attempts = self.attempts
+        self._peer_hints: Batcher[str, None] = Batcher(self._tell_peers, limit=1000)
+        self.tasks = Tasks(
+            db,
+            self.view,
+            self.hub,
+            Depth(db, self.clock, self.settings.tasks.max_queued),
+            insert_batch=self.settings.tasks.insert_batch,
+            on_queued=self._queued,
+        )
+        self.rescue = RescueLoop(
+            db,
+            self.clock,
+            self.membership,
+            self.dispatch,
+            self.attempts,
+            self.settler,
+            self.hub,
+            self.registry,
+            self.view,
+            settings,
+        )
+        self.view.on_change(self._registry_changed)
+
+    def _loops(self) -> list[Loop]:
+        settings = self.settings
+        holder = str(self.me)
+        health_leader = Leader(self.db, self.clock, "health", holder)
+        self._leaders = [health_leader]
+        health = HealthLoop(
+            self.db,
+            self.registry,
+            health_leader,
+            lambda agent: self.executor.healthy(agent.url),
+            settings.registry,
+        )
+        sweep = SweepLoop(self.db, self.hub, self._queued, settings.tasks.sweep_interval_s)
+        self.membership_loop = Loop(
+            "membership", self._membership_tick, interval_s=settings.dispatch.heartbeat_interval_s
+        )
+        self.view_loop = Loop("registry-view", self._refresh, interval_s=settings.registry.refresh_interval_s)
+        self.health_loop = Loop("health", health.tick, interval_s=min(5.0, settings.registry.probe_interval_s / 3))
+        self.sweep_loop = Loop("sweep", sweep.tick, interval_s=settings.tasks.sweep_interval_s)
+        loops = [
+            self.view_loop,
+            self.health_loop,
+            self.sweep_loop,
+            Loop("rescue", self.rescue.tick, interval_s=settings.dispatch.heartbeat_interval_s),
+            Loop("heartbeats", _no_delay(self.heartbeats.flush), interval_s=settings.registry.flush_interval_s),
+            Loop("hub", self.hub.check, interval_s=HUB_CHECK_S),
+            Loop("stats", StatsLoop(self.db, self.view).tick, interval_s=STATS_INTERVAL_S),
+        ]
+        self.replicas: ReplicaLoop | None = None
+        if settings.scaling.allow_process:
+            leader = Leader(self.db, self.clock, f"processes:{socket.gethostname()}", holder)
+            self._leaders.append(leader)
+            backend = ProcessBackend(settings.data_dir, settings.scaling.manager_url, self._launch_key())
+            self.replicas = ReplicaLoop(
+                self.db, self.clock, leader, self.registry, self.view, backend, settings.scaling
+            )
+            self.replicas_loop = Loop("replicas", self.replicas.tick, interval_s=settings.scaling.interval_s)
+            loops.append(self.replicas_loop)
+        return loops
+
+    async def start(self) -> None:
+        """Connect, join the managers, start the loops. Raises what the database raises."""
+        await self.db.start()
+        for problem in balancers.installed().problems.items():
+            log.error("balancer_not_loaded", name=problem[0], problem=problem[1])
+        await self.executor.open()
+        if self.replicas is not None:
+            await self._keep_launch_key()
+        await self.view.refresh()
+        self._registry_changed()
+        await self.membership.tick()
+        self.wakes.on(registry_service.TOPIC, lambda _: self._registry_hint())
+        self.wakes.on(auth_service.TOPIC, self.authenticator.forget)
+        self.wakes.on(tasks_service.CANCEL_TOPIC, self.rescue.cancelled)
+        self.wakes.on(QUEUED_TOPIC, lambda payload: self.dispatch.queued(filter(None, payload.split(","))))
+        self.wakes.start()
+        self._listening = asyncio.get_running_loop().create_task(self.hub.listen(), name="hub-listen")
+        self.membership_loop.start()
+        for loop in self.loops:
+            loop.start()
+        self.dispatch.loop.start()
+        self.ready = True
+
+    def begin_stop(self) -> None:
+        """Claim nothing more and end open streams: called as soon as we are asked to stop."""
+        self.ready = False
+        self.dispatch.paused = True
+        self.hub.close()
+
+    async def stop(self) -> None:
+        """Finish within the grace, return the rest uncounted, leave. Called once."""
+        self.begin_stop()
+        await self.dispatch.loop.stop()
+        await self._bounded(self.tasks.close(), 5.0)
+        await self.attempts.finish(self.settings.dispatch.grace_s)
+        self.settler.give_up()
+        await self._bounded(self.settler.close(), 5.0)
+        for loop in self.loops:
+            await loop.stop()
+        if self.replicas is not None and self._ends_processes:
+            await self._bounded(self.replicas.end_all(), 12.0)
+        await self._bounded(self.heartbeats.close(), 3.0)
+        await self.membership_loop.stop()
+        await self._bounded(self.membership.leave(), 3.0)
+        for leader in self._leaders:
+            await self._bounded(leader.resign(), 3.0)
+        await self.wakes.stop()
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        await self.executor.close()
+        await self.nerve.close()
+        await self.db.stop()
+
+    async def healthy(self) -> None:
+        """Raises when requests that need the database would fail now."""
+        async with self.db.hot() as connection:
+            await connection.fetchval("SELECT 1")
+
+    @staticmethod
+    async def _bounded(work: Awaitable[None], seconds: float) -> None:
+        """A step of stopping that must not keep us from the next one."""
+        with contextlib.suppress(*DATABASE_AWAY):
+            async with asyncio.timeout(seconds):
+                await work
+
+    async def _membership_tick(self) -> float | None:
+        live = self.membership.live
+        had = self.slots.active
+        await self.membership.tick()
+        if live != self.membership.live or had != self.slots.active:
+            self.dispatch.everywhere()
+        return None
+
+    async def _refresh(self) -> float | None:
+        await self.view.refresh()
+        return None
+
+    def _registry_hint(self) -> None:
+        self.view_loop.wake()
+        self.health_loop.wake()
+
+    def _registry_changed(self) -> None:
+        self.placer.follow_registry()
+        self.dispatch.everywhere()
+        if self.replicas is not None:
+            self.replicas_loop.wake()
+
+    def _queued(self, pools: set[str]) -> None:
+        self.dispatch.queued(pools)
+        self.sweep_loop.wake()
+        if not self.membership.alone:
+            for pool in pools:
+                self._peer_hints.put_nowait(pool).add_done_callback(lambda done: done.exception())
+
+    async def _tell_peers(self, pools: object) -> list[None]:
+        names = list(pools)  # type: ignore[call-overload]
+        async with self.db.hot() as connection:
+            await notify(connection, QUEUED_TOPIC, ",".join(sorted(set(names))[:100]))
+        return [None] * len(names)
+
+    async def _agent_digest(self, agent_id: UUID) -> bytes | None:
+        known = self.view.agents.get(agent_id)
+        if known is not None:
+            return known.token_digest
+        await self.view.refresh()
+        known = self.view.agents.get(agent_id)
+        return None if known is None else known.token_digest
+
+    def _launch_secret(self) -> str:
+        pepper = self.settings.auth.pepper.get_secret_value().encode()
+        return hmac.digest(pepper, b"launched processes", hashlib.sha256).hex()[:48]
+
+    def _launch_key(self) -> str:
+        """The key with which launched agents register: derived, so that every manager and restart has the same."""
+        return secrets.join(secrets.KEY_PREFIX, LAUNCH_KEY_ID, self._launch_secret())
+
+    async def _keep_launch_key(self) -> None:
+        values = {
+            "tenant": "default",
+            "name": "agents launched as processes",
+            "digest": self.authenticator.digest(self._launch_secret()),
+            "scopes": ["agents:register"],
+        }
+        statement = insert(ApiKey).values(id=LAUNCH_KEY_ID, **values)
+        async with self.db.begin() as connection:
+            await connection.execute(statement.on_conflict_do_update(index_elements=[ApiKey.id], set_=values))
+
+
+def _no_delay(work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[float | None]]:
+    async def tick() -> float | None:
+        await work()
+        return None
+
+    return tick

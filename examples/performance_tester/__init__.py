@@ -1,0 +1,1 @@
+"""How long does this Python snippet take? Percentiles from a limited child process."""

@@ -1,0 +1,93 @@
+"""One running task: its events, its listeners, its deadline and, in the end, its outcome.
+
+    running ──▶ settled     exactly once: by the handler's end, a cancel, the deadline, or lack of listeners
+
+The outcome is told to listeners at once; the handler may need a moment longer to stop, and a plain handler
+that ignores `ctx.cancelled` runs to its end. Its slot is held until then (see `runner`).
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from yardmaster.call import Call
+from yardmaster.context import Context
+from yardmaster.eventlog import EventLog
+from yardmaster.limits import Limits
+from yardmaster.outcome import ABANDONED, DEADLINE, Outcome
+
+
+class Execution:
+    """Lives in one event loop; only `context` and `log` are touched from other threads."""
+
+    def __init__(self, call: Call, limits: Limits) -> None:
+        self.call = call
+        self.attempt = call.attempt
+        """The newest attempt that this execution answers: a retry may join a run its manager gave up on."""
+        self.limits = limits
+        self.outcome: Outcome | None = None
+        self.work: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self.log = EventLog(self._loop, limits)
+        self.context = Context(call, self.log)
+        self._listeners = 0
+        self._expiry: asyncio.TimerHandle | None = None
+        self._unheard: asyncio.TimerHandle | None = None
+        self.set_deadline(call.deadline)
+        self._start_unheard()
+
+    def settle(self, outcome: Outcome) -> bool:
+        """Fix the outcome; False when there is one already."""
+        if self.outcome is not None:
+            return False
+        self.outcome = outcome
+        self._stop_timers()
+        self.log.close()
+        return True
+
+    def stop(self, outcome: Outcome) -> bool:
+        """Settle from outside and tell the handler to stop; False when it was settled already."""
+        if not self.settle(outcome):
+            return False
+        self.context.cancelled.set()
+        if self.work is not None:
+            self.work.cancel()
+        return True
+
+    def join(self, call: Call) -> None:
+        """Answer this call too; the newest caller's deadline counts."""
+        self.attempt = max(self.attempt, call.attempt)
+        self.set_deadline(call.deadline)
+
+    def set_deadline(self, deadline: datetime | None) -> None:
+        """(Re)set when the execution ends at the latest; None: never."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        if deadline is not None and self.outcome is None:
+            remaining_s = (deadline - datetime.now(UTC)).total_seconds()
+            self._expiry = self._loop.call_later(max(0.0, remaining_s), self.stop, DEADLINE)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Count a listener: while there is one, the execution isn't given up."""
+        self._listeners += 1
+        if self._unheard is not None:
+            self._unheard.cancel()
+            self._unheard = None
+        try:
+            yield
+        finally:
+            self._listeners -= 1
+            if not self._listeners:
+                self._start_unheard()
+
+    def _start_unheard(self) -> None:
+        if self.outcome is None:
+            self._unheard = self._loop.call_later(self.limits.unheard_s, self.stop, ABANDONED)
+
+    def _stop_timers(self) -> None:
+        for timer in (self._expiry, self._unheard):
+            if timer is not None:
+                timer.cancel()
