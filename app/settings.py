@@ -33,7 +33,7 @@ class RedisSettings(BaseSettings):
     """Redis holds only what may be lost; without it the service is slower, never wrong."""
 
     model_config = _section("REDIS")
-    url: str = Field("redis://127.0.0.1:6379/0")
+    url: str = Field("redis://127.0.0.1:6379/0", description="Redis 6.2 or newer.")
     timeout_s: float = Field(0.5, gt=0, description="A command slower than this counts as Redis down.")
     retry_after_s: float = Field(1.0, gt=0, description="Pause after a failure before Redis is tried again.")
 
@@ -77,8 +77,8 @@ class RegistrySettings(BaseSettings):
     probe_interval_s: float = Field(
         15.0, gt=0, description="`/health` is asked this often where heartbeats are missing."
     )
-    probe_timeout_s: float = Field(3.0, gt=0)
-    probe_concurrency: int = Field(64, ge=1)
+    probe_timeout_s: float = Field(3.0, gt=0, description="Longest wait for `/health`.")
+    probe_concurrency: int = Field(64, ge=1, description="Probes at once.")
     refresh_interval_s: float = Field(2.0, gt=0, description="Managers re-read the registry at least this often.")
     gone_retention_s: float = Field(86_400.0, gt=0, description="Rows of removed agents are kept this long.")
 
@@ -102,7 +102,7 @@ class DispatchSettings(BaseSettings):
     heartbeat_interval_s: float = Field(1.0, gt=0, description="How often a manager renews its lease.")
     lease_s: float = Field(5.0, gt=0, description="A manager silent for so long is dead, and its tasks are rescued.")
     grace_s: float = Field(20.0, ge=0, description="On shutdown, running tasks may finish for so long.")
-    connect_timeout_s: float = Field(3.0, gt=0)
+    connect_timeout_s: float = Field(3.0, gt=0, description="Longest wait for a connection to an agent.")
     max_result_bytes: int = Field(1_048_576, ge=1024, description="A larger answer of an executor fails the attempt.")
     max_event_bytes: int = Field(65_536, ge=256, description="A larger progress, token or usage event fails it too.")
     max_events_per_attempt: int = Field(10_000, ge=1, description="More stored events than this fail the attempt.")
@@ -116,7 +116,7 @@ class ScalingSettings(BaseSettings):
 
     model_config = _section("SCALING")
     allow_process: bool = Field(False, description="Pools may launch local processes. On in the embedded default.")
-    interval_s: float = Field(1.0, gt=0)
+    interval_s: float = Field(1.0, gt=0, description="How often replicas are compared with what is wanted.")
     drain_grace_s: float = Field(30.0, gt=0, description="A draining process that is still busy then is stopped.")
     manager_url: str = Field("http://127.0.0.1:8080", description="Where launched agents find the service.")
 
@@ -125,7 +125,7 @@ class TelemetrySettings(BaseSettings):
     """Logs, traces, metrics."""
 
     model_config = _section("TELEMETRY")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error.")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty on a terminal, else JSON.")
     otlp_endpoint: str = Field("", description="OTLP over HTTP, e.g. http://collector:4318; empty: no traces are sent.")
     max_labelled_agents: int = Field(

@@ -87,10 +87,10 @@ def router(keys: Keys, edge: Edge) -> APIRouter:
         caller: Caller = edge.require("admin"),
     ) -> KeyPage:
         """Without their secrets; revoked and expired ones too."""
-        after = decode_page_token(page_token, 1)[0] if page_token else None
+        after = decode_page_token(page_token, "keys") if page_token else None
         found = await keys.list(after, page_size + 1)
         page = found[:page_size]
-        token = encode_page_token(page[-1].id) if len(found) > page_size else None
+        token = encode_page_token("keys", page[-1].id) if len(found) > page_size else None
         return KeyPage(items=[_out(info) for info in page], next_page_token=token)
 
     @api.delete("/{key_id}", responses=problems(401, 403, 404, 409, 422, 503), summary="Revoke a key")

@@ -41,7 +41,7 @@ def migrate(url: str) -> None:
 
 def head() -> str:
     """The revision this release needs."""
-    return ScriptDirectory.fromalembic_config(alembic_config("")).get_current_head() or ""
+    return ScriptDirectory.from_config(alembic_config("")).get_current_head() or ""
 
 
 async def check_schema(url: str) -> None:
@@ -53,7 +53,7 @@ async def check_schema(url: str) -> None:
         have = {row["version_num"] for row in await connection.fetch("SELECT version_num FROM alembic_version")}
     finally:
         await connection.close()
-    known = {script.revision for script in ScriptDirectory.fromalembic_config(alembic_config("")).walk_revisions()}
+    known = {script.revision for script in ScriptDirectory.from_config(alembic_config("")).walk_revisions()}
     if have != {head()} and have <= known:  # a newer schema keeps working with older code (expand, move, contract)
         raise SchemaBehind(f"The schema is at {', '.join(have)}, this release needs {head()}: run `yard db upgrade`.")
 

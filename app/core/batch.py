@@ -76,6 +76,8 @@ class Batcher[Item, Answer]:
     async def _write_one(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._write([item for item, _ in batch])
+            if len(answers) != len(batch):  # else a caller without an answer would wait for ever
+                raise RuntimeError(f"{len(answers)} answers for a batch of {len(batch)}")  # noqa: TRY301
         except BaseException as exc:
             for _, future in batch:
                 if not future.done():

@@ -32,6 +32,7 @@ DATABASE_AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.TransactionRollbackError,
     sqlalchemy.exc.InterfaceError,
     sqlalchemy.exc.OperationalError,
     sqlalchemy.exc.TimeoutError,
@@ -200,20 +201,21 @@ def _from_http(exc: HTTPException) -> Problem:
     return problem
 
 
-def encode_page_token(*parts: str) -> str:
-    """An opaque cursor for the next page."""
-    return base64.urlsafe_b64encode(orjson.dumps(parts)).decode().rstrip("=")
+def encode_page_token(of: str, last: str) -> str:
+    """An opaque cursor: the page after `last` of the list `of`."""
+    return base64.urlsafe_b64encode(orjson.dumps([of, last])).decode().rstrip("=")
 
 
-def decode_page_token(token: str, size: int) -> list[str]:
-    """The `size` parts of a token made by `encode_page_token`; raises BadPageToken."""
+def decode_page_token(token: str, of: str) -> str:
+    """Where the last page of the list `of` ended; raises BadPageToken, for another list's token too."""
     try:
         parts = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (ValueError, binascii.Error):
         raise BadPageToken("The page token was not made by this service.") from None
-    if not isinstance(parts, list) or len(parts) != size or not all(isinstance(part, str) for part in parts):
-        raise BadPageToken("The page token does not belong to this list.")
-    return parts
+    match parts:
+        case [str(list_name), str(last)] if list_name == of and "\x00" not in last:
+            return last
+    raise BadPageToken("The page token does not belong to this list.")
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Strict JSON in, compact JSON out.
 
 What we accept is what every consumer behind us can hold: no NaN or infinity, integers within 64 bits, no NUL in text
-(PostgreSQL cannot store it), no lone surrogates, at most 1,024 levels.
+(PostgreSQL cannot store it), no lone surrogates, at most 254 levels (orjson reads more than it can write).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from app.core.errors import Invalid, MalformedJson, NullByte
 
 _MAYBE_HUGE = re.compile(rb"\d{19}")
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+MAX_LEVELS = 254
 
 
 class NumberOutOfRange(Invalid):
@@ -28,6 +29,8 @@ def parse_json(raw: bytes) -> Any:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as exc:
         raise MalformedJson(f"The body is not valid JSON: {exc}.") from None
+    if raw.count(b"[") + raw.count(b"{") > MAX_LEVELS:
+        _refuse_deep(value)
     if b"\\u0000" in raw and _has_null(value):
         raise NullByte("Text with a null byte (\\u0000) cannot be stored.")
     if _MAYBE_HUGE.search(raw):
@@ -58,6 +61,13 @@ def _has_null(value: object) -> bool:
         elif isinstance(item, list):
             stack.extend(item)
     return False
+
+
+def _refuse_deep(value: object) -> None:
+    try:
+        orjson.dumps(value)
+    except TypeError:  # its own limit is the one that matters
+        raise MalformedJson(f"The body is nested deeper than {MAX_LEVELS} levels.") from None
 
 
 def _refuse_huge(raw: bytes) -> None:

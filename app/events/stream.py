@@ -36,20 +36,20 @@ def event_json(record: EventRecord) -> bytes:
 async def task_stream(
     db: Database, hub: Hub, task_id: UUID, *, after: int, snapshot: bytes | None, final: bool
 ) -> AsyncIterator[bytes]:
-    """The frames of a task's stream from event `after` on. `final`: the task was final when `snapshot` was read."""
+    """The frames of a task's stream from event `after` on. `final`: the task was final when it was looked up."""
     watch = hub.watch(task_id)
     try:
         if snapshot is not None:
             yield frame("snapshot", snapshot, after)
             if final:
                 return
-        async for part in _follow(db, hub, watch, after):
+        async for part in _follow(db, hub, watch, after, final=final):
             yield part
     finally:
         hub.unwatch(watch)
 
 
-async def _follow(db: Database, hub: Hub, watch: Watch, after: int) -> AsyncIterator[bytes]:
+async def _follow(db: Database, hub: Hub, watch: Watch, after: int, *, final: bool) -> AsyncIterator[bytes]:
     while True:
         while watch.tokens:
             yield frame("token", orjson.dumps(watch.tokens.popleft()))
@@ -59,7 +59,7 @@ async def _follow(db: Database, hub: Hub, watch: Watch, after: int) -> AsyncIter
             yield frame(record.type, event_json(record), record.seq)
         if records and records[-1].type in FINAL and len(records) < PAGE:
             return
-        if hub.closing:
-            return  # the client reconnects, to another manager, with Last-Event-ID
+        if hub.closing or (final and not records):
+            return  # when closing, the client reconnects, to another manager, with Last-Event-ID
         if not records and not watch.tokens and not await watch.changed(PING_S):
             yield b": ping\n\n"

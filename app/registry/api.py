@@ -50,11 +50,11 @@ def pools_router(db: Database, registry: Registry, view: RegistryView, edge: Edg
         page_size: PageSize = 50, page_token: PageToken = None, caller: Caller = edge.require("tasks:read")
     ) -> wire.PoolPage:
         """By name, each with its agents by status."""
-        after = decode_page_token(page_token, 1)[0] if page_token else None
+        after = decode_page_token(page_token, "pools") if page_token else None
         found = await queries.pools(db, after=after, limit=page_size + 1)
         counts = await queries.agent_counts(db)
         page = found[:page_size]
-        token = encode_page_token(page[-1].name) if len(found) > page_size else None
+        token = encode_page_token("pools", page[-1].name) if len(found) > page_size else None
         return wire.PoolPage(items=[_pool_out(pool, counts.get(pool.name, {})) for pool in page], next_page_token=token)
 
     @api.get("/{pool}", responses=problems(401, 403, 404, 422, 503), summary="Read a pool")
@@ -110,10 +110,10 @@ def agents_router(
         caller: Caller = edge.require("tasks:read"),
     ) -> wire.AgentPage:
         """Those that are gone only when asked for."""
-        after = _uuid(decode_page_token(page_token, 1)[0]) if page_token else None
+        after = _uuid(decode_page_token(page_token, "agents")) if page_token else None
         found = await queries.agents(db, pool=pool, status=status, after=after, limit=page_size + 1)
         page = found[:page_size]
-        token = encode_page_token(str(page[-1].id)) if len(found) > page_size else None
+        token = encode_page_token("agents", str(page[-1].id)) if len(found) > page_size else None
         return wire.AgentPage(items=[_agent_out(agent) for agent in page], next_page_token=token)
 
     @api.get("/{agent_id}", responses=problems(401, 403, 404, 422, 503), summary="Read an agent")

@@ -34,7 +34,9 @@ class HealthLoop:
     async def tick(self) -> float | None:
         if not await self._leader.leads():
             return None
-        quiet = await queries.to_probe(self._db, self._settings.probe_interval_s, BATCH)
+        settings = self._settings
+        missed_s = min(settings.silent_after_s / 2, 1.5 * settings.heartbeat_interval_s + settings.flush_interval_s)
+        quiet = await queries.to_probe(self._db, settings.probe_interval_s, missed_s, BATCH)
         if quiet:
             answered = await self._ask(quiet)
             if answered:

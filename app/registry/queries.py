@@ -85,12 +85,16 @@ async def changed_since(db: Database, since: datetime | None) -> tuple[list[Pool
     return found_pools, found_agents, now
 
 
-async def to_probe(db: Database, quiet_s: float, limit: int) -> list[AgentRecord]:
-    """Agents not heard from for `quiet_s`, those just registered first: whom the health loop asks."""
+async def to_probe(db: Database, quiet_s: float, beat_s: float, limit: int) -> list[AgentRecord]:
+    """Whom the health loop asks: agents not seen for `quiet_s` and without a heartbeat for `beat_s`; the new first."""
     query = (
         select(Agent.__table__)
         .where(Agent.status.in_(("starting", "idle", "busy", "failed", "draining", "maintenance")))
-        .where((Agent.status == "starting") | (Agent.last_seen_at < func.now() - timedelta(seconds=quiet_s)))
+        .where(
+            (Agent.status == "starting")
+            | (Agent.last_seen_at < func.now() - timedelta(seconds=quiet_s))
+            & (func.coalesce(Agent.heartbeat_at, Agent.registered_at) < func.now() - timedelta(seconds=beat_s))
+        )
         .order_by(Agent.status != "starting", Agent.last_seen_at)
         .limit(limit)
     )

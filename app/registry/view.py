@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from app.core.batch import Batcher
 from app.core.db import Database
 from app.registry import queries
 from app.registry.records import AgentRecord, PoolRecord
@@ -22,6 +23,7 @@ class RegistryView:
         self._since: datetime | None = None
         self._refreshes = 0
         self._listeners: list[Callable[[], None]] = []
+        self._reads: Batcher[None, None] = Batcher(self._read_for, limit=10_000)
         self.pools: dict[str, PoolRecord] = {}
         self.agents: dict[UUID, AgentRecord] = {}
         self.by_pool: dict[str, dict[UUID, AgentRecord]] = {}
@@ -31,7 +33,16 @@ class RegistryView:
         self._listeners.append(call)
 
     async def refresh(self) -> None:
-        """Read what changed; every 60th time read everything."""
+        """Read what changed, in a read that begins after this call; callers that come together share one."""
+        await self._reads.put(None)
+
+    async def _read_for(self, callers: Sequence[None]) -> Sequence[None]:
+        # One at a time: an older read must not be merged over a newer one.
+        await self._read()
+        return callers
+
+    async def _read(self) -> None:
+        """Every 60th time read everything."""
         full = self._since is None or self._refreshes % FULL_EVERY == 0
         self._refreshes += 1
         since = None if full or self._since is None else self._since - OVERLAP

@@ -119,10 +119,10 @@ def router(db: Database, tasks: Tasks, hub: Hub, edge: Edge, clock: Clock, *, ma
         caller: Caller = edge.require("tasks:read"),
     ) -> Response:
         """Newest first, without payloads and results."""
-        before = _uuid(decode_page_token(page_token, 1)[0]) if page_token else None
+        before = _uuid(decode_page_token(page_token, "tasks")) if page_token else None
         found = await queries.page(db, caller.tenant, status=status, pool=pool, before=before, limit=page_size + 1)
         page = found[:page_size]
-        token = encode_page_token(str(page[-1].id)) if len(found) > page_size else None
+        token = encode_page_token("tasks", str(page[-1].id)) if len(found) > page_size else None
         items = [task_json(task, tasks.notice(task.pool, task.status), whole=False) for task in page]
         return JsonResponse({"items": items, "next_page_token": token})
 
@@ -188,10 +188,11 @@ def router(db: Database, tasks: Tasks, hub: Hub, edge: Edge, clock: Clock, *, ma
 
 
 async def _event_page(db: Database, task_id: UUID, page_size: int, page_token: str | None) -> Response:
-    after = _event_id(decode_page_token(page_token, 1)[0]) if page_token else 0
+    this = f"events of {task_id}"
+    after = _seq(decode_page_token(page_token, this)) if page_token else 0
     found = await event_queries.of_task(db, task_id, after, page_size + 1)
     page = found[:page_size]
-    token = encode_page_token(str(page[-1].seq)) if len(found) > page_size else None
+    token = encode_page_token(this, str(page[-1].seq)) if len(found) > page_size else None
     return JsonResponse({"items": [orjson.Fragment(event_json(item)) for item in page], "next_page_token": token})
 
 
@@ -219,9 +220,21 @@ def _wants_json(headers: Mapping[str, str]) -> bool:
 
 
 def _event_id(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+    seq = _number(text)
+    if seq is None:
         raise BadRequest("Last-Event-ID is the id of an event of this stream, or 0.")
-    return int(text)
+    return seq
+
+
+def _seq(text: str) -> int:
+    seq = _number(text)
+    if seq is None:
+        raise BadPageToken("The page token does not belong to this list.")
+    return seq
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
 
 
 def _uuid(text: str) -> UUID:

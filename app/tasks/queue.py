@@ -6,7 +6,7 @@ Every function takes a connection of the hot pool. Those that end or return an a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -102,6 +102,11 @@ async def insert(connection: HotConnection, tasks: Sequence[NewTask]) -> set[UUI
     """Insert tasks and their first events; the ids that were new (others met an idempotency key in use)."""
     rows = await connection.fetch(sql.INSERT, *_columns(tasks, sql.INSERT_FIELDS))
     return {row["id"] for row in rows}
+
+
+async def withdraw(connection: HotConnection, task_ids: Collection[UUID]) -> None:
+    """Take tasks back that this very transaction inserted."""
+    await connection.execute(sql.WITHDRAW, list(task_ids))
 
 
 async def ready(connection: HotConnection, pools: Sequence[str], limits: Sequence[int]) -> list[Ready]:

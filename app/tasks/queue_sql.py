@@ -64,6 +64,11 @@ WITH input AS (
 SELECT id FROM added
 """
 
+WITHDRAW = """
+WITH gone AS (DELETE FROM tasks WHERE id = ANY($1) RETURNING id)
+DELETE FROM events e USING gone WHERE e.task_id = gone.id
+"""
+
 _READY_COLUMNS = """t.id, t.tenant, t.pool, t.type, t.payload, t.attempt, t.max_attempts, t.fence, t.pinned_agent_id,
   t.agent_id, t.rejoin, t.complexity, t.thread_id, t.synthetic, t.traceparent,
   extract(epoch FROM now() - t.queued_at)::float8 AS waited_s"""

@@ -15,7 +15,7 @@ import uuid_utils
 
 from app.auth.callers import Caller
 from app.core.batch import Batcher
-from app.core.db import Database
+from app.core.db import Database, HotConnection
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.jsonbody import dump_json
 from app.core.wake import notify
@@ -233,9 +233,23 @@ class Tasks:
 
     async def _insert(self, groups: Sequence[list[NewTask]]) -> list[set[UUID]]:
         async with self._db.hot() as connection:
-            added = await queue.insert(connection, [task for group in groups for task in group])
+            if any(len(group) > 1 and group[0].idempotency_key is not None for group in groups):
+                added = await _insert_whole(connection, groups)
+            else:
+                added = await queue.insert(connection, [task for group in groups for task in group])
         self._on_queued({task.pool for group in groups for task in group})
         return [{task.id for task in group if task.id in added} for group in groups]
+
+
+async def _insert_whole(connection: HotConnection, groups: Sequence[list[NewTask]]) -> set[UUID]:
+    """The same, all of a group or none: a keyed batch may meet a shorter one that has its first keys already."""
+    async with connection.transaction():
+        added = await queue.insert(connection, [task for group in groups for task in group])
+        met = [group for group in groups if any(task.id not in added for task in group)]
+        partial = {task.id for group in met for task in group} & added
+        if partial:
+            await queue.withdraw(connection, partial)
+    return added - partial
 
 
 def _keys(key: str | None, count: int, many: bool) -> list[str | None]:

@@ -1,0 +1,112 @@
+"""The command `yard`: global options, the list of commands, and how failures end."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from app.cli import deferred
+from app.cli.agents import agent_app, agents
+from app.cli.failures import Failure
+from app.cli.keys import key_app
+from app.cli.pools import pool_app, pools, scale
+from app.cli.session import DEFAULT_DATA, DEFAULT_URL, Session
+from app.cli.submit import Submit, submit
+from app.cli.tasks import cancel, retry, task, tasks, watch
+
+EPILOG = """[bold]Examples[/]
+  yard serve --embedded --examples                      [dim]# everything on this machine[/]
+  yard submit log_analyzer @/var/log/dpkg.log --wait    [dim]# a file in, a result out[/]
+  yard submit performance_tester --field snippet 'sum(range(100))' --wait
+  yard submit security_scanner @app.py --wait --json | jq .result.counts
+  yard watch 01939f2e-6f1c-7c3a-8a57-0d5c4e6b7a10       [dim]# follow a task[/]
+  yard tasks --status failed                            [dim]# and then: yard retry ID[/]
+  yard key create ci --scope tasks:write --expires 30d
+
+[bold]Exit codes[/]  0 done · 1 the task failed or the service refused · 2 wrong command line
+            3 no service or no key · 130 interrupted
+"""
+
+
+ORDER = [
+    *("submit", "watch", "tasks", "task", "cancel", "retry"),
+    *("pools", "pool", "scale", "agents", "agent"),
+    *("serve", "db", "key"),
+]
+
+
+class Root(TyperGroup):
+    """Ends a command that raised a Failure with its lines on stderr and its exit code; loads what is deferred."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, deferred.load(name or "") or command, rest
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Failure as failure:
+            sys.stdout.flush()
+            typer.echo(failure.text(), err=True)
+            raise typer.Exit(failure.exit_code) from None
+
+
+app = typer.Typer(
+    cls=Root,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    # A traceback's variables would show keys and payloads.
+    pretty_exceptions_show_locals=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"yard {version('yardmaster')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="YARD_URL", help=f"The service. Default: what is in DATA/url, else {DEFAULT_URL}."),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(envvar="YARD_API_KEY", help="The API key. Default, on the service's machine: DATA/admin.key."),
+    ] = None,
+    data: Annotated[Path, typer.Option(help="Folder of the embedded service on this machine.")] = DEFAULT_DATA,
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Yardmaster: the control plane for AI agents."""
+    session = ctx.obj = Session(url or None, key or None, data)
+    ctx.call_on_close(session.close)
+
+
+_TASKS, _FLEET, _SERVICE = "Tasks", "Pools and agents", "The service"
+
+app.command(cls=Submit, rich_help_panel=_TASKS)(submit)
+for command in (watch, tasks, task, cancel, retry):
+    app.command(rich_help_panel=_TASKS)(command)
+app.command(rich_help_panel=_FLEET)(pools)
+app.add_typer(pool_app, name="pool", rich_help_panel=_FLEET)
+app.command(rich_help_panel=_FLEET)(scale)
+app.command(rich_help_panel=_FLEET)(agents)
+app.add_typer(agent_app, name="agent", rich_help_panel=_FLEET)
+for deferred_name in deferred.LOADERS:
+    deferred.announce(app, deferred_name, _SERVICE)
+app.add_typer(key_app, name="key", rich_help_panel=_SERVICE)
