@@ -10,7 +10,7 @@ from rich.text import Text
 
 # Control characters (a log line may hold escape sequences that would drive the terminal) and the marks that
 # reverse the direction of text, which can make one thing look like another.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 STATUS_STYLES = {
     "succeeded": "green",
@@ -36,6 +36,11 @@ GROUPED_FROM = 10_000
 def clean(text: str) -> str:
     """The text without what a terminal would obey; each such character is shown as an escape."""
     return _UNSAFE.sub(_shown, text.replace("\r\n", "\n"))
+
+
+def clean_json(text: str) -> str:
+    """JSON with what `clean` would show escaped as JSON does it: the same value, safe for terminals and by lines."""
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 def _shown(match: re.Match[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from app.cli.answers import Answer, decoded
 from app.cli.failures import Away, Failure, Refused
 
 CONNECT_TIMEOUT_S = 5.0
@@ -87,9 +88,12 @@ def content_of(answer: httpx.Response, url: str) -> Any:
     if not answer.content:
         return None
     try:
-        return answer.json()
+        content = decoded(answer.content)
     except ValueError:
-        raise Failure(f"the server at {url} did not answer with JSON; is it Yardmaster?") from None
+        content = None
+    if not isinstance(content, Answer):
+        raise Failure(f"the server at {url} did not answer with a JSON object; is it Yardmaster?")
+    return content
 
 
 def refused(answer: httpx.Response, url: str) -> Refused:

@@ -20,26 +20,30 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 type Heard = Callable[[Event], None]
 
 
-def follow(api: Api, task_id: str, heard: Heard, timeout_s: float | None = None) -> bool:
+def follow(
+    api: Api, task_id: str, heard: Heard, timeout_s: float | None = None, *, give_up_s: float = GIVE_UP_S
+) -> bool:
     """Call `heard` with the task's snapshot and then each event; True when it is final, False after `timeout_s`.
 
-    Raises Refused where the service does not show the task, Away after GIVE_UP_S without an answer. A `lost`
+    Raises Refused where the service does not show the task, Away or Refused after
+    `give_up_s` without an answer. A `lost`
     event (data: what happened) tells of a broken connection. Not inside a running event loop.
     """
-    return asyncio.run(_within(api, task_id, heard, timeout_s))
+    return asyncio.run(_within(_Following(api, task_id, heard, give_up_s), timeout_s))
 
 
-async def _within(api: Api, task_id: str, heard: Heard, timeout_s: float | None) -> bool:
+async def _within(following: _Following, timeout_s: float | None) -> bool:
     try:
         async with asyncio.timeout(timeout_s):
-            await _Following(api, task_id, heard).run()
+            await following.run()
     except TimeoutError:
         return False
     return True
 
 
 class _Following:
-    def __init__(self, api: Api, task_id: str, heard: Heard) -> None:
+    def __init__(self, api: Api, task_id: str, heard: Heard, give_up_s: float) -> None:
+        self._give_up_s = give_up_s
         self._api, self._path, self._heard = api, f"/v1/tasks/{task_id}/events", heard
         self._decoder = Decoder()
         self._final = False
@@ -84,7 +88,7 @@ class _Following:
     def _lost(self, failure: Failure) -> None:
         """Go on after a broken connection, unless there never was one or it has been away for too long."""
         never = self._decoder.last_id is None and self._failures == 0
-        if never or time.monotonic() - self._last_word > GIVE_UP_S:
+        if never or time.monotonic() - self._last_word > self._give_up_s:
             raise failure
         self._failures += 1
         self._heard(Event("lost", failure.message))

@@ -15,7 +15,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.cells import clean, scalar
+from app.cli.cells import clean, clean_json, scalar
 
 # Where no terminal sets the width, lines are for `grep` and files: wide enough that rows stay whole.
 UNBOUNDED_WIDTH = 200
@@ -32,7 +32,7 @@ def console(stream: TextIO | None = None) -> Console:
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:
     """The value and nothing else on stdout."""
-    typer.echo(json.dumps(value, indent=indent, ensure_ascii=False))
+    typer.echo(clean_json(json.dumps(value, indent=indent, ensure_ascii=False)))
 
 
 def note(text: str) -> None:

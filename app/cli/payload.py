@@ -41,6 +41,8 @@ def read(argument: str, limit: int) -> Given:
     content = _content(name, limit)
     if len(content) > limit:
         raise Misuse(f"{source} is larger than the {size(limit)} a task may carry; send a part of it, or its address")
+    if b"\0" in content:
+        raise Misuse(f"{source} is not text: it holds null bytes")
     return Given(content.decode("utf-8-sig", errors="replace"), source)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from app.cli.answers import decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Decoder:
         self._reset()
 
     def _reset(self) -> None:
-        self._type, self._data = "message", list[str]()
+        self._type, self._data, self._id = "message", list[str](), self.last_id
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """The events that this piece completes."""
@@ -54,18 +55,20 @@ class Decoder:
         elif name == "data":
             self._data.append(value)
         elif name == "id" and "\0" not in value:
-            self.last_id = value
+            self._id = value
         return None
 
     def _complete(self) -> Event | None:
         kind, text = self._type, "\n".join(self._data)
         had = bool(self._data)
+        # Only now: the id of an event that was cut off must not pass for one that was heard.
+        self.last_id = self._id
         self._reset()
-        return Event(kind, _decoded(text)) if had else None
+        return Event(kind, _data(text)) if had else None
 
 
-def _decoded(text: str) -> Any:
+def _data(text: str) -> Any:
     try:
-        return json.loads(text)
+        return decoded(text)
     except ValueError:
         return text

@@ -44,7 +44,7 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Submit a task; prints its id, or with --wait its result."""
-    limit_s = duration(wait_at_most) if wait_at_most else None
+    limit_s = None if wait_at_most is None else duration(wait_at_most)
     options = {"type": kind, "complexity": complexity, "priority": priority or None}
     due = {"deadline_s": duration(deadline) if deadline else None, "run_at": _moment(run_at) if run_at else None}
     text = payload.read(given, payload.MAX_BODY_BYTES)
@@ -52,7 +52,7 @@ def submit(
     task = {"pool": pool, "payload": _payload(api, pool, text, field)}
     task |= {name: value for name, value in (options | due).items() if value is not None}
     accepted = api.send("POST", "/v1/tasks", _body(task), _idempotency(key))
-    if wait or wait_at_most:
+    if wait or limit_s is not None:
         _wait(api, accepted, limit_s, as_json)
     elif as_json:
         print_json(accepted)

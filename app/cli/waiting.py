@@ -90,4 +90,3 @@ def _verdict(mark: str, style: str, task: dict[str, Any]) -> Text:
     took = f" in {between(task['started_at'], task['finished_at'], now())}" if task["started_at"] else ""
     error = f": {error_of(task)}" if task["error"] else ""
     return Text.assemble((f"{mark} {task['status']}", style), f"{took}{attempts}{error}", ("  " + task["id"], "dim"))
-

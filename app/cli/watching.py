@@ -107,7 +107,7 @@ def story(name: str, data: dict[str, Any]) -> str:
         case "progress":
             percent = data.get("percent")
             parts = ["" if percent is None else f"{percent:g} %", data.get("message") or ""]
-            text = "  ".join(part for part in parts if part)
+            text = " ".join(part for part in parts if part)
         case "retrying" | "returned" | "failed":
             text = f"{data.get('message') or ''} ({data.get('code', '?')})"
             if data.get("delay_s") is not None:

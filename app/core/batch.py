@@ -32,6 +32,7 @@ class Batcher[Item, Answer]:
         self._limit = limit
         self._writers = writers
         self._pending: list[tuple[Item, asyncio.Future[Answer]]] = []
+        self._draining = 0
         self._active: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -61,17 +62,22 @@ class Batcher[Item, Answer]:
             await asyncio.wait(self._active)
 
     def _kick(self) -> None:
-        if self._pending and len(self._active) < self._writers:
+        if self._pending and self._draining < self._writers:
+            self._draining += 1
             task = asyncio.get_running_loop().create_task(self._drain())
             self._active.add(task)
             task.add_done_callback(self._active.discard)
 
     async def _drain(self) -> None:
-        # Let everything that is ready in this turn of the event loop join the batch.
-        await asyncio.sleep(0)
-        while self._pending:
-            batch, self._pending = self._pending[: self._limit], self._pending[self._limit :]
-            await self._write_one(batch)
+        try:
+            # Let everything that is ready in this turn of the event loop join the batch.
+            await asyncio.sleep(0)
+            while self._pending:
+                batch, self._pending = self._pending[: self._limit], self._pending[self._limit :]
+                await self._write_one(batch)
+        finally:
+            # Counted down here, not when the task is done: an item put between the two would wait for ever.
+            self._draining -= 1
 
     async def _write_one(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import asyncpg
 from sqlalchemy import MetaData
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
@@ -118,5 +119,12 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """A transaction; commits when the block ends, rolls back when it raises."""
-        async with self.engine.begin() as connection:
-            yield connection
+        try:
+            async with self.engine.begin() as connection:
+                yield connection
+        except DBAPIError as exc:
+            # SQLAlchemy has no class for some faults of a server ("starting up"): asyncpg's own says what it is.
+            cause = exc.orig.__cause__ if exc.orig is not None else None
+            if type(exc) is DBAPIError and isinstance(cause, asyncpg.PostgresError):
+                raise cause from exc
+            raise

@@ -47,6 +47,7 @@ class Nerve:
             answer = await call(self._client)
         except (RedisError, OSError, TimeoutError) as exc:
             self._failed(exc)
+            await self._drop_idle()
             return None
         self._answered()
         return answer
@@ -65,6 +66,7 @@ class Nerve:
                         yield message["channel"].decode(), message["data"]
             except (RedisError, OSError, TimeoutError) as exc:
                 self._failed(exc)
+                await self._drop_idle()
                 await asyncio.sleep(self._settings.retry_after_s)
             finally:
                 await _close_quietly(pubsub)
@@ -78,6 +80,11 @@ class Nerve:
         if not self._was_down:
             self._was_down = True
             log.warning("redis_lost", error=repr(exc))
+
+    async def _drop_idle(self) -> None:
+        # The pool's other connections are most likely dead too: each would fail one later call.
+        with contextlib.suppress(RedisError, OSError):
+            await self._client.connection_pool.disconnect(inuse_connections=False)
 
     def _answered(self) -> None:
         REDIS_UP.set(1)

@@ -105,3 +105,18 @@ def test_an_agent_needs_exactly_one_task() -> None:
     agent.task(lambda ctx, payload: None)
     with pytest.raises(RuntimeError, match="already"):
         agent.task(lambda ctx, payload: None)
+
+
+def test_an_event_that_was_cut_off_does_not_count_as_heard() -> None:
+    decoder = Decoder()
+    assert [event.id for event in decoder.pieces(b"id: 1\ndata: {}\n\nid: 2\nda")] == ["1"]
+    assert decoder.last_id == "1"
+    decoder.restart()
+    assert [event.id for event in decoder.pieces(b"id: 2\ndata: {}\n\n")] == ["2"]
+
+
+def test_a_line_ends_only_where_the_bytes_say_so() -> None:
+    text = 'data: "a\u2028b\u0085c"\r\n\r\n'.encode()
+    decoder = Decoder()
+    found = [event.data for at in range(len(text)) for event in decoder.pieces(text[at : at + 1])]
+    assert found == ["a\u2028b\u0085c"]

@@ -56,9 +56,9 @@ async def _once(http: httpx.AsyncClient, path: str, decoder: Decoder) -> AsyncIt
         if not answer.is_success:
             await answer.aread()
             raise refused(answer)
-        async for line in answer.aiter_lines():
-            event = decoder.feed(line)
-            if event is not None:
+        decoder.restart()
+        async for chunk in answer.aiter_bytes():
+            for event in decoder.pieces(chunk):
                 yield event
 
 

@@ -17,6 +17,9 @@ class StubAgent(ThreadingHTTPServer):
         self.gate = threading.Event()
         self.cancelled: list[str] = []
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that went away is no news."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
