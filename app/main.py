@@ -9,19 +9,23 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import PlainTextResponse
 from fastapi_swagger import patch_fastapi
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
 from prometheus_fastapi_instrumentator import Instrumentator
+from pydantic import BaseModel
 
 from app.auth import api as auth_api
 from app.auth.service import Forbidden
 from app.core.errors import Unavailable
 from app.core.http import PROBLEM_SCHEMA, BodyLimit, JsonResponse, add_error_handlers, problems
-from app.core.telemetry import set_up_traces
+from app.core.telemetry import CallersTrace, set_up_traces
 from app.registry import api as registry_api
+from app.registry import wire as registry_wire
 from app.settings import Settings
 from app.tasks import api as tasks_api
+from app.tasks import wire as tasks_wire
 from app.wiring import Yard
 
 DESCRIPTION = """
@@ -64,6 +68,7 @@ def create_app(settings: Settings, yard: Yard | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
         default_response_class=JsonResponse,
         # FastAPI's own telemetry stays off: the instrumentations below keep the names that operators know.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -106,17 +111,37 @@ _SWAGGER = {
 }
 
 
+_WIRE = (tasks_wire, registry_wire, auth_api)
+
 _TEXT: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}, "example": "ok\n"}}
 _OK: dict[int | str, dict[str, Any]] = {200: {"content": _TEXT}}
+_METRICS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "text/plain": {
+                "schema": {"type": "string"},
+                "example": 'ai_agent_queue_length{agent_type="log_analyzer"} 3.0\n',
+            }
+        }
+    }
+}
 
 
 def _add_service_routes(app: FastAPI, yard: Yard) -> None:
-    @app.get("/livez", tags=["service"], summary="Is the process alive", responses=_OK)
+    @app.get(
+        "/livez", tags=["service"], summary="Is the process alive", response_class=PlainTextResponse, responses=_OK
+    )
     async def livez() -> Response:
         """200 while the event loop turns, whatever the database does."""
         return Response("ok\n", media_type="text/plain")
 
-    @app.get("/readyz", tags=["service"], summary="Can it serve", responses=_OK | problems(503))
+    @app.get(
+        "/readyz",
+        tags=["service"],
+        summary="Can it serve",
+        response_class=PlainTextResponse,
+        responses=_OK | problems(503),
+    )
     async def readyz() -> Response:
         """503 while starting, stopping, or without the database. Redis may be away: it is slower then, not wrong."""
         if not yard.ready:
@@ -128,7 +153,8 @@ def _add_service_routes(app: FastAPI, yard: Yard) -> None:
         "/metrics",
         tags=["service"],
         summary="Prometheus metrics",
-        responses=_OK | problems(401, 403),
+        response_class=PlainTextResponse,
+        responses=_METRICS | problems(401, 403, 503),
     )
     async def metrics(request: Request) -> Response:
         """Text exposition format; open unless YARD_HTTP_PUBLIC_METRICS is off."""
@@ -153,9 +179,13 @@ def _metrics_registry() -> CollectorRegistry:
 def _add_edges(app: FastAPI, settings: Settings) -> None:
     add_error_handlers(app)
     Instrumentator(excluded_handlers=["/metrics", "/livez", "/readyz", "/docs", "/swagger.*"]).instrument(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.http.max_body_bytes)
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.http.max_body_bytes, max_total_bytes=settings.http.max_bodies_bytes
+    )
     if settings.telemetry.otlp_endpoint:
         FastAPIInstrumentor.instrument_app(app, excluded_urls="metrics,livez,readyz,docs,swagger")
+    else:
+        app.add_middleware(CallersTrace)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -167,5 +197,17 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schemas["Problem"] = PROBLEM_SCHEMA
         schemas.pop("HTTPValidationError", None)
         schemas.pop("ValidationError", None)
+        for name, examples in _examples().items():
+            if name in schemas:
+                schemas[name]["examples"] = examples
         app.openapi_schema = schema
     return app.openapi_schema
+
+
+def _examples() -> dict[str, Any]:
+    """The models' examples, whole: FastAPI leaves the nulls out, which makes them untrue."""
+    models = [value for module in _WIRE for value in vars(module).values() if isinstance(value, type)]
+    extras = {
+        model.__name__: model.model_config.get("json_schema_extra") for model in models if issubclass(model, BaseModel)
+    }
+    return {name: extra["examples"] for name, extra in extras.items() if isinstance(extra, dict)}

@@ -18,12 +18,13 @@ def _section(name: str) -> SettingsConfigDict:
 
 
 class DatabaseSettings(BaseSettings):
-    """PostgreSQL. `hot_connections` serve the queue, `cold_connections` everything else, one more listens."""
+    """PostgreSQL. A manager opens hot + read + cold connections at most, and three more for itself."""
 
     model_config = _section("DATABASE")
     url: str = Field("postgresql://postgres@127.0.0.1:5432/yardmaster", description="PostgreSQL 15 or newer.")
     hot_connections: int = Field(8, ge=2, description="Most connections for submit, claim and settle.")
-    cold_connections: int = Field(8, ge=2, description="Most connections for all other requests and loops.")
+    read_connections: int = Field(6, ge=2, description="Most connections for reading tasks and events.")
+    cold_connections: int = Field(4, ge=2, description="Most connections for all other requests and loops.")
     command_timeout_s: float = Field(30.0, gt=0, description="A statement slower than this is given up.")
     acquire_timeout_s: float = Field(5.0, gt=0, description="Waiting longer for a connection answers 503.")
     statement_cache: int = Field(200, ge=0, description="Prepared statements kept; 0 behind a transaction pooler.")
@@ -43,6 +44,9 @@ class HttpSettings(BaseSettings):
 
     model_config = _section("HTTP")
     max_body_bytes: int = Field(1_048_576, ge=1024, description="A larger request body answers 413.")
+    max_bodies_bytes: int = Field(
+        268_435_456, ge=1024, description="Bodies served at once; past it requests answer 503."
+    )
     max_wait_s: float = Field(60.0, gt=0, description="`Prefer: wait=N` is cut to this.")
     public_metrics: bool = Field(True, description="False: `/metrics` needs a key with the scope `admin`.")
 
@@ -79,6 +83,7 @@ class RegistrySettings(BaseSettings):
     )
     probe_timeout_s: float = Field(3.0, gt=0, description="Longest wait for `/health`.")
     probe_concurrency: int = Field(64, ge=1, description="Probes at once.")
+    failed_retention_s: float = Field(3600.0, gt=0, description="An agent failed for so long is gone for good.")
     refresh_interval_s: float = Field(2.0, gt=0, description="Managers re-read the registry at least this often.")
     gone_retention_s: float = Field(86_400.0, gt=0, description="Rows of removed agents are kept this long.")
 
@@ -125,7 +130,9 @@ class TelemetrySettings(BaseSettings):
     """Logs, traces, metrics."""
 
     model_config = _section("TELEMETRY")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="debug, info, warning or error."
+    )
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty on a terminal, else JSON.")
     otlp_endpoint: str = Field("", description="OTLP over HTTP, e.g. http://collector:4318; empty: no traces are sent.")
     max_labelled_agents: int = Field(

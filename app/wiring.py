@@ -90,6 +90,7 @@ class Yard:
             self.allow_list,
             balancers=balancers.installed().factories.keys,
             allow_process=self.settings.scaling.allow_process,
+            silent_after_s=settings.silent_after_s,
         )
         self.heartbeats = Heartbeats(self.db, self.nerve, self.clock)
         self.authenticator.agent_digest = self._agent_digest
@@ -100,7 +101,12 @@ class Yard:
         self.slots = SlotTable()
         self.membership = Membership(db, self.clock, self.slots, settings, self.me)
         self.hub = Hub(db, self.nerve, lambda: not self.membership.alone)
-        self.settler = Settler(db, self.hub, batch=settings.settle_batch)
+        self.settler = Settler(
+            db,
+            self.hub,
+            batch=settings.settle_batch,
+            on_delayed=lambda: self.sweep_loop.wake(),  # noqa: PLW0108 - made later
+        )
         self.placer = Placer(self.view, self.slots, self.clock, settings, self.settings.telemetry.max_labelled_agents)
         self.dispatch = DispatchLoop(
             db, self.clock, self.view, self.membership, self.slots, self.placer, self.hub, settings, self.me
@@ -109,6 +115,7 @@ class Yard:
             self.executor, self.placer, self.settler, self.hub, self.clock, settings, self.dispatch.freed
         )
         self.dispatch.attempts = self.attempts
+        self.placer.on_warm = lambda pool: self.dispatch.queued({pool})
         self._peer_hints: Batcher[str, None] = Batcher(self._tell_peers, limit=1000)
         self.tasks = Tasks(
             db,
@@ -117,6 +124,7 @@ class Yard:
             Depth(db, self.clock, self.settings.tasks.max_queued),
             insert_batch=self.settings.tasks.insert_batch,
             on_queued=self._queued,
+            on_delayed=lambda: self.sweep_loop.wake(),  # noqa: PLW0108 - made later
         )
         self.rescue = RescueLoop(
             db,
@@ -218,6 +226,7 @@ class Yard:
         await self._bounded(self.membership.leave(), 3.0)
         for leader in self._leaders:
             await self._bounded(leader.resign(), 3.0)
+        self.placer.close()
         await self.wakes.stop()
         if self._listening is not None:
             self._listening.cancel()
@@ -262,7 +271,6 @@ class Yard:
 
     def _queued(self, pools: set[str]) -> None:
         self.dispatch.queued(pools)
-        self.sweep_loop.wake()
         if not self.membership.alone:
             for pool in pools:
                 self._peer_hints.put_nowait(pool).add_done_callback(lambda done: done.exception())

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.auth.callers import Caller
 from app.auth.edge import Edge
 from app.auth.service import KeyInfo, Keys
-from app.core.http import StrictRoute, decode_page_token, encode_page_token, problems
+from app.core.http import StrictRoute, encode_page_token, problems, resume_after
 
 Scope = Literal["tasks:write", "tasks:read", "agents:register", "pools:admin", "approvals:decide", "admin"]
 
@@ -83,18 +83,25 @@ def router(keys: Keys, edge: Edge) -> APIRouter:
     @api.get("", responses=problems(400, 401, 403, 422, 503), summary="List keys")
     async def list_keys(
         page_size: int = Query(50, ge=1, le=500, examples=[50]),
-        page_token: str | None = Query(None, max_length=500, examples=[None]),
+        page_token: str | None = Query(
+            None,
+            max_length=500,
+            description="`next_page_token` of the page before.",
+            examples=[encode_page_token("…", "…")],
+        ),
         caller: Caller = edge.require("admin"),
     ) -> KeyPage:
         """Without their secrets; revoked and expired ones too."""
-        after = decode_page_token(page_token, "keys") if page_token else None
+        after = resume_after(page_token, "keys") if page_token else None
         found = await keys.list(after, page_size + 1)
         page = found[:page_size]
         token = encode_page_token("keys", page[-1].id) if len(found) > page_size else None
         return KeyPage(items=[_out(info) for info in page], next_page_token=token)
 
     @api.delete("/{key_id}", responses=problems(401, 403, 404, 409, 422, 503), summary="Revoke a key")
-    async def revoke(key_id: str, caller: Caller = edge.require("admin")) -> KeyOut:
+    async def revoke(
+        key_id: Annotated[str, Path(max_length=40, examples=["3f9c21ab07"])], caller: Caller = edge.require("admin")
+    ) -> KeyOut:
         """Takes effect on every manager at once; the row stays, so that old records keep their owner."""
         return _out(await keys.revoke(key_id, by=caller))
 

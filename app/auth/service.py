@@ -67,6 +67,7 @@ class Authenticator:
         self._db, self._settings, self._clock = db, settings, clock
         self._pepper = pepper.encode()
         self._cache: dict[bytes, tuple[float, Caller]] = {}
+        self._forgotten = 0
         self.agent_digest: AgentLookup | None = None
 
     def digest(self, secret: str) -> bytes:
@@ -76,6 +77,7 @@ class Authenticator:
     def forget(self, _: str = "") -> None:
         """Drop what is remembered: some key was revoked."""
         self._cache.clear()
+        self._forgotten += 1
 
     async def verify(self, presented: str) -> Caller:
         """The caller behind a token; raises Unauthenticated."""
@@ -88,13 +90,17 @@ class Authenticator:
             raise Unauthenticated("The Authorization header does not hold a Yardmaster key.")
         if token.kind == secrets.AGENT_PREFIX:
             return await self._agent(token)
-        caller = await self._key(token)
+        forgotten = self._forgotten
+        caller, left_s = await self._key(token)
         if len(self._cache) >= CACHE_SIZE:
             self._cache.clear()
-        self._cache[mark] = (self._clock.monotonic() + self._settings.cache_s, caller)
+        trust_s = self._settings.cache_s if left_s is None else min(left_s, self._settings.cache_s)
+        if forgotten == self._forgotten:  # else what we read may be what was just revoked
+            self._cache[mark] = (self._clock.monotonic() + trust_s, caller)
         return caller
 
-    async def _key(self, token: secrets.Token) -> Caller:
+    async def _key(self, token: secrets.Token) -> tuple[Caller, float | None]:
+        """The caller, and the seconds left until the key expires (None: it does not)."""
         async with self._db.begin() as connection:
             row = (
                 await connection.execute(
@@ -103,7 +109,7 @@ class Authenticator:
                         ApiKey.tenant,
                         ApiKey.scopes,
                         ApiKey.revoked_at,
-                        (ApiKey.expires_at <= func.now()).label("expired"),
+                        func.extract("epoch", ApiKey.expires_at - func.now()).label("left_s"),
                     ).where(ApiKey.id == token.id)
                 )
             ).one_or_none()
@@ -111,9 +117,10 @@ class Authenticator:
             raise Unauthenticated("The key is not known.")
         if row.revoked_at is not None:
             raise Unauthenticated("The key was revoked.")
-        if row.expired:
+        left_s = None if row.left_s is None else float(row.left_s)
+        if left_s is not None and left_s <= 0:
             raise Unauthenticated("The key has expired.")
-        return Caller(token.id, row.tenant, frozenset(row.scopes))
+        return Caller(token.id, row.tenant, frozenset(row.scopes)), left_s
 
     async def _agent(self, token: secrets.Token) -> Caller:
         try:

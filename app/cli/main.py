@@ -87,7 +87,9 @@ def root(
         str | None,
         typer.Option(envvar="YARD_API_KEY", help="The API key. Default, on the service's machine: DATA/admin.key."),
     ] = None,
-    data: Annotated[Path, typer.Option(help="Folder of the embedded service on this machine.")] = DEFAULT_DATA,
+    data: Annotated[
+        Path, typer.Option(envvar="YARD_DATA_DIR", help="Folder of the embedded service on this machine.")
+    ] = DEFAULT_DATA,
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,

@@ -33,7 +33,9 @@ def serve(
     embedded: bool = typer.Option(False, "--embedded", help="Start a PostgreSQL and a Redis too, under --data."),
     host: str = typer.Option("127.0.0.1", help="Address to listen on."),
     port: int = typer.Option(8080, min=0, max=65535, help="Port to listen on; 0 takes a free one."),
-    data: Path = typer.Option(Path(".yardmaster"), help="Folder of the embedded servers, keys and logs."),
+    data: Path = typer.Option(
+        Path(".yardmaster"), envvar="YARD_DATA_DIR", help="Folder of the embedded servers, keys and logs."
+    ),
     workers: int = typer.Option(1, min=1, max=64, help="Managers on this machine, sharing the port."),
     examples: bool = typer.Option(False, "--examples", help="Define the three example pools and run their agents."),
 ) -> None:

@@ -19,6 +19,9 @@ class Batcher[Item, Answer]:
     `write` gets the items in arrival order and returns one answer each, in the same order. When it raises, each item
     of that batch gets the exception (a copy of the reference), and the next batch is tried as usual. A caller that is
     cancelled while waiting does not take its item back: it may already be on its way.
+
+    `weigh` and `max_weight` bound a batch by size too. When `isolate(exception)` says that one item may be to blame,
+    the items of the failed batch, of which nothing was written, are tried one by one.
     """
 
     def __init__(
@@ -27,10 +30,16 @@ class Batcher[Item, Answer]:
         *,
         limit: int,
         writers: int = 1,
+        weigh: Callable[[Item], int] = lambda _: 0,
+        max_weight: int = 1,
+        isolate: Callable[[Exception], bool] = lambda _: False,
     ) -> None:
         self._write = write
         self._limit = limit
         self._writers = writers
+        self._weigh, self._max_weight = weigh, max_weight
+        self._isolate = isolate
+        self.waiting_weight = 0
         self._pending: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._draining = 0
         self._active: set[asyncio.Task[None]] = set()
@@ -51,6 +60,7 @@ class Batcher[Item, Answer]:
             raise BatcherClosed
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._pending.append((item, future))
+        self.waiting_weight += self._weigh(item)
         self._kick()
         return future
 
@@ -73,11 +83,22 @@ class Batcher[Item, Answer]:
             # Let everything that is ready in this turn of the event loop join the batch.
             await asyncio.sleep(0)
             while self._pending:
-                batch, self._pending = self._pending[: self._limit], self._pending[self._limit :]
-                await self._write_one(batch)
+                await self._write_one(self._next())
         finally:
             # Counted down here, not when the task is done: an item put between the two would wait for ever.
             self._draining -= 1
+
+    def _next(self) -> list[tuple[Item, asyncio.Future[Answer]]]:
+        """The next batch: at most `limit` items and, but for a first one that is too heavy alone, `max_weight`."""
+        count = weight = 0
+        for item, _ in self._pending[: self._limit]:
+            heavier = weight + self._weigh(item)
+            if count and heavier > self._max_weight:
+                break
+            count, weight = count + 1, heavier
+        batch, self._pending = self._pending[:count], self._pending[count:]
+        self.waiting_weight -= weight
+        return batch
 
     async def _write_one(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
@@ -85,6 +106,10 @@ class Batcher[Item, Answer]:
             if len(answers) != len(batch):  # else a caller without an answer would wait for ever
                 raise RuntimeError(f"{len(answers)} answers for a batch of {len(batch)}")  # noqa: TRY301
         except BaseException as exc:
+            if len(batch) > 1 and isinstance(exc, Exception) and self._isolate(exc):
+                for pair in batch:
+                    await self._write_one([pair])
+                return
             for _, future in batch:
                 if not future.done():
                     future.set_exception(exc if isinstance(exc, Exception) else BatcherClosed())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
@@ -57,12 +58,25 @@ async def _keep_session(_: asyncpg.Connection[Any]) -> None:
     """Nothing here sets session state, so a released connection needs no RESET round trip."""
 
 
+VITAL_CONNECTIONS = 2
+CLOSE_S = 5.0
+
+_BOUNDS = {
+    # A manager that is frozen inside a transaction (SIGSTOP, a paused machine) must not hold its locks for long.
+    "idle_in_transaction_session_timeout": "5s",
+    "lock_timeout": "3s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+
+
 class Database:
-    """Both ways into one PostgreSQL. `hot()` for the queue's own SQL, `begin()` and `read()` for the rest."""
+    """All ways into one PostgreSQL: asyncpg pools by purpose, and `begin()` for transactions of the other domains."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self.settings = settings
-        self._hot: asyncpg.Pool[asyncpg.Record] | None = None
+        self._pools: dict[str, asyncpg.Pool[asyncpg.Record]] = {}
         self.engine: AsyncEngine = create_async_engine(
             engine_url(settings.url),
             pool_size=settings.cold_connections,
@@ -73,31 +87,42 @@ class Database:
                 "statement_cache_size": settings.statement_cache,
                 "command_timeout": settings.command_timeout_s,
                 "timeout": settings.acquire_timeout_s,
-                "server_settings": {"application_name": "yardmaster", "timezone": "UTC"},
+                "server_settings": {"application_name": "yardmaster", **_BOUNDS, "timezone": "UTC"},
             },
         )
 
     async def start(self) -> None:
-        """Open the hot pool; raises OSError or asyncpg errors when the database cannot be reached."""
-        self._hot = await asyncpg.create_pool(
-            plain_url(self.settings.url),
-            min_size=2,
-            max_size=self.settings.hot_connections,
-            statement_cache_size=self.settings.statement_cache,
-            command_timeout=self.settings.command_timeout_s,
-            timeout=self.settings.acquire_timeout_s,
+        """Open the pools; raises OSError or asyncpg errors when the database cannot be reached."""
+        settings = self.settings
+        for name, size in (
+            ("hot", settings.hot_connections),
+            ("read", settings.read_connections),
+            ("vital", VITAL_CONNECTIONS),
+        ):
+            self._pools[name] = await self._open(name, size)
+
+    async def _open(self, name: str, size: int) -> asyncpg.Pool[asyncpg.Record]:
+        settings = self.settings
+        return await asyncpg.create_pool(
+            plain_url(settings.url),
+            min_size=1,
+            max_size=size,
+            statement_cache_size=settings.statement_cache,
+            command_timeout=settings.command_timeout_s,
+            timeout=settings.acquire_timeout_s,
             reset=_keep_session,
-            server_settings={"application_name": "yardmaster-hot", "timezone": "UTC", "jit": "off"},
+            server_settings={"application_name": f"yardmaster-{name}", "jit": "off", **_BOUNDS, "timezone": "UTC"},
         )
 
     async def stop(self) -> None:
         """Close every connection."""
-        if self._hot is not None:
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
             try:
-                await self._hot.close()
-            except (OSError, asyncpg.InterfaceError):
-                self._hot.terminate()
-            self._hot = None
+                async with asyncio.timeout(CLOSE_S):
+                    await pool.close()
+            except (OSError, TimeoutError, asyncpg.InterfaceError):
+                pool.terminate()
         await self.engine.dispose()
 
     async def listener(self) -> asyncpg.Connection[asyncpg.Record]:
@@ -108,12 +133,24 @@ class Database:
             server_settings={"application_name": "yardmaster-listen"},
         )
 
+    def hot(self) -> AbstractAsyncContextManager[HotConnection]:
+        """A connection for what moves tasks: submit, claim, settle. In autocommit, as the two below."""
+        return self._acquire("hot")
+
+    def read(self) -> AbstractAsyncContextManager[HotConnection]:
+        """A connection for requests that only read: however many come, those that move tasks do not wait for them."""
+        return self._acquire("read")
+
+    def vital(self) -> AbstractAsyncContextManager[HotConnection]:
+        """A connection for this manager's own sign of life, which waits for nobody."""
+        return self._acquire("vital")
+
     @asynccontextmanager
-    async def hot(self) -> AsyncIterator[HotConnection]:
-        """A connection of the hot pool, in autocommit."""
-        if self._hot is None:
+    async def _acquire(self, name: str) -> AsyncIterator[HotConnection]:
+        pool = self._pools.get(name)
+        if pool is None:
             raise Unavailable("The service is starting or stopping.")
-        async with self._hot.acquire(timeout=self.settings.acquire_timeout_s) as connection:
+        async with pool.acquire(timeout=self.settings.acquire_timeout_s) as connection:
             yield connection
 
     @asynccontextmanager

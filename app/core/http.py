@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.responses import Response as StarletteResponse
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import BadPageToken, Invalid, NullByte, Problem, Unavailable
@@ -29,10 +29,12 @@ DATABASE_AWAY = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg says of a connection that broke in the middle of a message
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.InsufficientResourcesError,
     asyncpg.exceptions.TransactionRollbackError,
+    asyncpg.exceptions.LockNotAvailableError,
     sqlalchemy.exc.InterfaceError,
     sqlalchemy.exc.OperationalError,
     sqlalchemy.exc.TimeoutError,
@@ -40,10 +42,13 @@ DATABASE_AWAY = (
 """What a request or a batch sees when PostgreSQL is down, restarting or out of connections."""
 
 
-class JsonResponse(StarletteResponse):
-    """JSON by orjson."""
+def is_bad_row(exc: Exception) -> bool:
+    """Whether PostgreSQL refused what was written, rather than being away: one row of a batch may be to blame."""
+    return isinstance(exc, asyncpg.PostgresError) and not isinstance(exc, DATABASE_AWAY)
 
-    media_type = "application/json"
+
+class JsonResponse(JSONResponse):
+    """JSON by orjson. A JSONResponse, so that OpenAPI shows the models of what it carries."""
 
     def render(self, content: Any) -> bytes:
         return dump_bytes(content)
@@ -67,7 +72,7 @@ class StrictRoute(APIRoute):
         async def strict(request: Request) -> Response:
             if request.scope["query_string"] or b"%00" in request.scope.get("raw_path", b""):
                 _check_query(request, known)
-            if b"json" in _content_type(request.scope):
+            if b"json" in _content_type(request.scope).lower():
                 # Parsed before FastAPI looks: it would turn our problems into a 400 of its own.
                 body = await request.body()
                 if body:
@@ -107,11 +112,13 @@ def _check_query(request: Request, known: frozenset[str]) -> None:
 
 
 class BodyLimit:
-    """Counts the bytes of a request body, whatever Content-Length says, and answers 413 past the limit."""
+    """Counts the bytes of request bodies, whatever Content-Length says: 413 past the limit of one, and 503 when all
+    that are being served together are past `max_total_bytes`, so that a crowd of large ones cannot take the memory."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, max_total_bytes: int) -> None:
         self.app = app
-        self.max_bytes = max_bytes
+        self.max_bytes, self.max_total_bytes = max_bytes, max_total_bytes
+        self.total = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -123,9 +130,13 @@ class BodyLimit:
             nonlocal seen
             message = await receive()
             if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
+                size = len(message.get("body", b""))
+                seen += size
+                self.total += size
                 if seen > self.max_bytes:
                     raise self._too_large()
+                if self.total > self.max_total_bytes:
+                    raise Unavailable("Too many large requests at once; try again shortly.")
             return message
 
         if self._declared(scope) > self.max_bytes:
@@ -133,7 +144,10 @@ class BodyLimit:
             response = problem_response(problem, scope["path"])
             await response(scope, receive, send)
             return
-        await self.app(scope, counted, send)
+        try:
+            await self.app(scope, counted, send)
+        finally:
+            self.total -= seen
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The body is larger than {self.max_bytes} bytes.", headers={"Connection": "close"})

@@ -39,7 +39,7 @@ class Leader:
         now = self._clock.monotonic()
         if now < self._renew_at:
             return self._leads
-        async with self._db.hot() as connection:
+        async with self._db.vital() as connection:
             self._leads = bool(await connection.fetchval(_TAKE, self._name, self._holder, self._lease_s))
         self._renew_at = now + self._lease_s / 3
         return self._leads
@@ -48,5 +48,5 @@ class Leader:
         """Give the lease back, so that another manager need not wait for it to expire."""
         if self._leads:
             self._leads, self._renew_at = False, 0.0
-            async with self._db.hot() as connection:
+            async with self._db.vital() as connection:
                 await connection.execute("DELETE FROM leases WHERE name = $1 AND holder = $2", self._name, self._holder)

@@ -7,11 +7,13 @@ import sys
 from typing import Any
 
 import structlog
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.settings import TelemetrySettings
 
@@ -62,3 +64,23 @@ def set_up_traces(settings: TelemetrySettings) -> TracerProvider | None:
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     return provider
+
+
+class CallersTrace:
+    """Where no spans are recorded: makes a request's `traceparent` current, so that it goes on to the executor."""
+
+    _propagator = TraceContextTextMapPropagator()
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = None if scope["type"] != "http" else dict(scope["headers"]).get(b"traceparent")
+        if found is None:
+            await self.app(scope, receive, send)
+            return
+        token = context.attach(self._propagator.extract({"traceparent": found.decode("latin-1")}))
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            context.detach(token)

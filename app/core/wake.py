@@ -57,6 +57,7 @@ class Wakes:
                 await self._serve(connection)
             finally:
                 connection.terminate()
+            await asyncio.sleep(delay_s)
 
     async def _serve(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         closed = asyncio.Event()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+import asyncpg
 import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -48,7 +49,10 @@ _propagator = TraceContextTextMapPropagator()
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """An attempt that this manager is making. `revoked`: why it must stop (`cancelled`, `superseded`, `shutdown`)."""
+    """An attempt that this manager is making.
+
+    `revoked` says why it must stop: `cancelled`, `superseded`, `shutdown`, or `lost` (its agent went silent).
+    """
 
     task: Ready
     pool: PoolRecord
@@ -95,6 +99,9 @@ class Attempts:
 
     def begin(self, task: Ready, pool: PoolRecord, agent: AgentRecord, fence: int, attempt: int) -> None:
         """Start an attempt that is committed as running. Its slot is taken already."""
+        former = self.held.get(task.id)
+        if former is not None:
+            former.revoke("superseded")
         held = Held(task, pool, agent, fence, attempt, self._clock.monotonic())
         self.held[task.id] = held
         self._placer.started(pool.name, agent.id, task_view(task))
@@ -182,7 +189,14 @@ class Attempts:
         if settled is None:
             return
         await asyncio.gather(*held.notes, return_exceptions=True)  # events keep their order
-        ours = await self._settler.settle(settled)
+        try:
+            ours = await self._settler.settle(settled)
+        except asyncpg.PostgresError as exc:  # not an outage: PostgreSQL will not have this row
+            log.error("result_unstorable", task_id=str(held.task.id), error=repr(exc))
+            failed = Failed("result_unstorable", f"The result cannot be stored: {type(exc).__name__}.", retry=False)
+            ours = await self._settler.settle(
+                decide.settle(held.tried, failed, held.pool.retry_policy, self._rng.random())
+            )
         if not ours:
             log.info("result_refused", task_id=str(held.task.id), fence=held.fence, outcome=settled.outcome)
         elif settled.status != "queued":
@@ -190,8 +204,10 @@ class Attempts:
 
     def _settled(self, held: Held, ending: Ending | None) -> Settled | None:
         if ending is not None:
-            random01 = self._rng.random()
-            return decide.settle(held.tried, ending, held.pool.retry_policy, random01, self._settings.busy_retry_s)
+            return decide.settle(held.tried, ending, held.pool.retry_policy, self._rng.random())
+        if held.revoked == "lost":
+            lost = Failed("executor_lost", "The agent went silent while it ran the task.", retry=True)
+            return decide.settle(held.tried, lost, held.pool.retry_policy, self._rng.random())
         if held.revoked == "shutdown":
             return decide.returned(held.tried, "returned", "shutdown", "The manager is shutting down.", rejoin=True)
         return None  # cancelled or superseded: the row has moved on without us
@@ -202,6 +218,10 @@ class Attempts:
         ok = isinstance(ending, Succeeded)
         outcome = Outcome(ok, seconds, counted)
         self._placer.finished(held.pool.name, held.agent.id, task_view(held.task), outcome)
+        if isinstance(ending, Refused):
+            self._placer.refused(held.agent.id, ending)
+        elif ending is not None:
+            self._placer.reached(held.agent.id)
         status = {Succeeded: "succeeded", Failed: "failed", Refused: "refused"}.get(
             type(ending), held.revoked or "lost"
         )

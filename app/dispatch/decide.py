@@ -10,7 +10,7 @@ from app.dispatch.executors.base import Ending, Failed, Refused, Succeeded
 from app.registry.records import RetryPolicy
 from app.tasks.queue import Settled
 
-MAX_REFUSAL_DELAY_S = 60.0
+MAX_REFUSAL_S, LEAST_REFUSAL_S, UNREACHABLE_CAP_S = 60.0, 0.1, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,30 @@ def backoff_s(policy: RetryPolicy, attempt: int, random01: float) -> float:
     return max(0.0, base * (1.0 + policy.jitter * (2.0 * random01 - 1.0)))
 
 
-def settle(tried: Tried, ending: Ending, policy: RetryPolicy, random01: float, busy_retry_s: float) -> Settled:
-    """What to write for an attempt that ended by itself."""
+def cooling_s(refused: Refused, failures: int, busy_retry_s: float, random01: float) -> float:
+    """Seconds for which an agent that refused gets nothing more from this manager.
+
+    A busy one: what it asked for, at most 60 s. One that cannot be reached: 1, 2, 4 … 30 s by `failures` in a row.
+    """
+    if refused.unreachable:
+        base = min(UNREACHABLE_CAP_S, 2.0 ** min(failures - 1, 10))
+    else:
+        base = min(MAX_REFUSAL_S, busy_retry_s if refused.retry_after_s is None else refused.retry_after_s)
+    return max(LEAST_REFUSAL_S, base * (0.75 + 0.5 * random01))
+
+
+def settle(tried: Tried, ending: Ending, policy: RetryPolicy, random01: float) -> Settled:
+    """What to write for an attempt that ended by itself.
+
+    A refusal returns the task at once: it is the agent that gets a pause (`cooling_s`), not the task.
+    """
     match ending:
         case Succeeded(result=result, usage=usage):
             return Settled(
                 tried.task_id, tried.fence, "succeeded", "succeeded", "task.succeeded", "{}", result=result, usage=usage
             )
-        case Refused(message=message, retry_after_s=asked_s):
-            delay_s = min(MAX_REFUSAL_DELAY_S, busy_retry_s if asked_s is None else asked_s) * (0.75 + 0.5 * random01)
-            return returned(tried, "refused", "agent_busy", message, delay_s=delay_s)
+        case Refused(code=code, message=message):
+            return returned(tried, "refused", code, message)
         case Failed() as failed if failed.retry and tried.attempt < tried.max_attempts:
             return _retry(tried, failed, backoff_s(policy, tried.attempt, random01))
         case Failed() as failed:

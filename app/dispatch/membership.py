@@ -61,7 +61,7 @@ class Membership:
     async def tick(self) -> float | None:
         """Renew our heartbeat and read who lives."""
         before = self._clock.monotonic()
-        async with self._db.hot() as connection:
+        async with self._db.vital() as connection:
             is_new = await connection.fetchval(_BEAT, self.me, socket.gethostname(), os.getpid())
             live = tuple(str(row["id"]) for row in await connection.fetch(_LIVE, self._settings.lease_s))
             await connection.execute(_FORGET, FORGET_LEASES * self._settings.lease_s)
@@ -79,5 +79,5 @@ class Membership:
 
     async def leave(self) -> None:
         """Give our share up at once."""
-        async with self._db.hot() as connection:
+        async with self._db.vital() as connection:
             await connection.execute("DELETE FROM managers WHERE id = $1", self.me)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import structlog
@@ -12,6 +13,8 @@ from app.core.clock import Clock
 from app.dispatch.balancers import registry as balancers
 from app.dispatch.balancers.base import AgentView, Outcome, TaskView
 from app.dispatch.balancers.guarded import Guarded
+from app.dispatch.decide import cooling_s
+from app.dispatch.executors.base import Refused
 from app.dispatch.slots import AgentSlots, SlotTable
 from app.dispatch.telemetry import BALANCER_ERRORS, LOAD
 from app.registry.records import AgentRecord, PoolRecord
@@ -40,12 +43,18 @@ class Placer:
         self._known: dict[str, set[str]] = {}
         self._labelled: set[str] = set()
         self._max_labelled = max_labelled
+        self._cooling: dict[str, asyncio.TimerHandle] = {}
+        self._unreachable: dict[str, int] = {}
+        self.on_warm: Callable[[str], None] = lambda _pool: None
 
     def follow_registry(self) -> None:
         """Take over what the registry says now: agents, slots, balancers."""
         now = self._clock.monotonic()
         self._slots.set_agents(
-            {str(agent.id): AgentSlots(agent.pool, agent.slots, agent.works) for agent in self._view.agents.values()}
+            {
+                str(agent.id): AgentSlots(agent.pool, agent.slots, agent.works and str(agent.id) not in self._cooling)
+                for agent in self._view.agents.values()
+            }
         )
         for pool in self._view.pools.values():
             self._follow_pool(pool, now)
@@ -62,6 +71,7 @@ class Placer:
             balancer.joined(agent_id, now)
         for agent_id in known - present:
             balancer.left(agent_id, now)
+            self._unreachable.pop(agent_id, None)
             self._unlabel(agent_id)
         self._known[pool.name] = present
 
@@ -91,6 +101,35 @@ class Placer:
         self._slots.give_back(str(agent_id))
         self._load(str(agent_id))
 
+    def refused(self, agent_id: UUID, refusal: Refused) -> None:
+        """Offer nothing of this agent for a while: it is full, leaving, or cannot be reached."""
+        name = str(agent_id)
+        if name in self._cooling or agent_id not in self._view.agents:
+            return
+        failures = self._unreachable.get(name, 0) + 1 if refusal.unreachable else 0
+        self._unreachable[name] = failures
+        pause_s = cooling_s(refusal, failures, self._settings.busy_retry_s, self._rng.random())
+        self._slots.set_eligible(name, False)
+        self._cooling[name] = asyncio.get_running_loop().call_later(pause_s, self._warm, name)
+        log.info("agent_cooling", agent_id=name, seconds=round(pause_s, 1), reason=refusal.code)
+
+    def reached(self, agent_id: UUID) -> None:
+        """The agent took a call: its next failure to do so is the first again."""
+        self._unreachable.pop(str(agent_id), None)
+
+    def _warm(self, name: str) -> None:
+        self._cooling.pop(name, None)
+        agent = self._view.agents.get(UUID(name))
+        if agent is not None:
+            self._slots.set_eligible(name, agent.works)
+            self.on_warm(agent.pool)
+
+    def close(self) -> None:
+        """Forget the pauses."""
+        for timer in self._cooling.values():
+            timer.cancel()
+        self._cooling.clear()
+
     def started(self, pool: str, agent_id: UUID, task: TaskView) -> None:
         if pool in self._balancers:
             self._balancers[pool][1].started(str(agent_id), task, self._clock.monotonic())
@@ -119,7 +158,7 @@ class Placer:
         offered = self._slots.free_agents(task.pool)
         if len(offered) > MAX_OFFER:
             offered = self._rng.sample(offered, MAX_OFFER)
-        if task.attempt > 0 and task.agent_id is not None and len(offered) > 1:
+        if task.agent_id is not None and len(offered) > 1:
             offered = [agent_id for agent_id in offered if agent_id != str(task.agent_id)]  # elsewhere this time
         if not offered:
             return None

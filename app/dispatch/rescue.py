@@ -26,13 +26,19 @@ log = structlog.get_logger()
 
 BATCH = 1000
 ORPHAN_AFTER_S = 5.0
+HEARS_WITHIN_S = 60.0
 RETIRE_AFTER = timedelta(seconds=5)
 
 _OURS = """
 SELECT id, fence, attempt, max_attempts FROM tasks
 WHERE status = 'running' AND manager_id = $1 AND attempt_started_at < clock_timestamp() - make_interval(secs => $2)
 """
-_STILL_RUN = "SELECT DISTINCT agent_id FROM tasks WHERE status = 'running' AND agent_id = ANY($1)"
+_DRAINED = """
+SELECT id FROM agents a WHERE id = ANY($1)
+  AND (heartbeat_at IS NULL OR heartbeat_at < clock_timestamp() - make_interval(secs => $2)
+    OR updated_at < clock_timestamp() - make_interval(secs => 2 * $2))
+  AND NOT EXISTS (SELECT FROM tasks t WHERE t.status = 'running' AND t.agent_id = a.id)
+"""
 
 
 class RescueLoop:
@@ -57,6 +63,7 @@ class RescueLoop:
 
     async def tick(self) -> float | None:
         more = await self._rescue() if self._membership.may_rescue else False
+        self._drop_lost()
         await self._drop_revoked()
         await self._return_orphans()
         await self._retire_drained()
@@ -79,6 +86,13 @@ class RescueLoop:
             self._hub.changed([row["id"] for row in rows])
             self._dispatch.queued({row["pool"] for row in rows})
         return len(rows) == BATCH
+
+    def _drop_lost(self) -> None:
+        """Attempts on agents that went silent: waiting out the run timeout would help nobody."""
+        for held in list(self._attempts.held.values()):
+            agent = self._view.agents.get(held.agent.id)
+            if agent is not None and agent.status == "failed":
+                held.revoke("lost")
 
     async def _drop_revoked(self) -> None:
         """What we run but the table says otherwise: cancelled, or rescued from us while we were silent."""
@@ -108,7 +122,11 @@ class RescueLoop:
                 self._dispatch.everywhere()
 
     async def _retire_drained(self) -> None:
-        """Agents that were drained and run nothing any more are gone."""
+        """Agents that were drained and run nothing any more are gone.
+
+        One that still sends heartbeats has yet to hear of it: it is told, finishes, and removes itself. Were it gone
+        before, it would take that for a lost registration and register again.
+        """
         settled_before = self._clock.now() - RETIRE_AFTER
         drained = [
             agent.id
@@ -118,7 +136,6 @@ class RescueLoop:
         if not drained:
             return
         async with self._db.hot() as connection:
-            busy = {row["agent_id"] for row in await connection.fetch(_STILL_RUN, drained)}
-        idle = [agent_id for agent_id in drained if agent_id not in busy]
+            idle = [row["id"] for row in await connection.fetch(_DRAINED, drained, HEARS_WITHIN_S)]
         for agent_id in await self._registry.set_status(idle, "gone", "drained", only_from=("draining",)):
             log.info("agent_gone", agent_id=str(agent_id), reason="drained")

@@ -11,7 +11,7 @@ import structlog
 from app.core.batch import Batcher
 from app.core.db import Database, HotConnection
 from app.core.errors import Problem
-from app.core.http import DATABASE_AWAY
+from app.core.http import DATABASE_AWAY, is_bad_row
 from app.dispatch.telemetry import STALE
 from app.events.hub import Hub
 from app.tasks import queue
@@ -20,23 +20,34 @@ from app.tasks.queue import Settled
 log = structlog.get_logger()
 
 RETRY_CAP_S = 2.0
+BATCH_BYTES = 4 * 1024 * 1024
 
 type Note = tuple[UUID, int, str, str]
 """An event of a running task: task id, fence, type, JSON data."""
 
 
 class Settler:
-    """`settle` writes an ended attempt and says whether it was still ours; `note` adds an event to a running task.
+    """`on_delayed()` is called when a task was queued for later.
+
+    `settle` writes an ended attempt and says whether it was still ours; `note` adds an event to a running task.
 
     While the database is away both wait and try again: what an agent has done is not thrown away. `give_up` ends the
     waiting at shutdown; what is not written then is rescued by another manager.
     """
 
-    def __init__(self, db: Database, hub: Hub, *, batch: int) -> None:
-        self._db, self._hub = db, hub
+    def __init__(self, db: Database, hub: Hub, *, batch: int, on_delayed: Callable[[], None] = lambda: None) -> None:
+        self._db, self._hub, self._on_delayed = db, hub, on_delayed
         self._giving_up = asyncio.Event()
-        self._settles: Batcher[Settled, bool] = Batcher(self._write_settled, limit=batch)
-        self._notes: Batcher[Note, bool] = Batcher(self._write_notes, limit=batch)
+        self._settles: Batcher[Settled, bool] = Batcher(
+            self._write_settled,
+            limit=batch,
+            weigh=lambda item: len(item.result or ""),
+            max_weight=BATCH_BYTES,
+            isolate=is_bad_row,
+        )
+        self._notes: Batcher[Note, bool] = Batcher(
+            self._write_notes, limit=batch, weigh=lambda note: len(note[3]), max_weight=BATCH_BYTES, isolate=is_bad_row
+        )
 
     async def settle(self, ended: Settled) -> bool:
         """Durable when this returns. False: the attempt was no longer current and nothing was written."""
@@ -60,6 +71,8 @@ class Settler:
     async def _write_settled(self, ended: Sequence[Settled]) -> list[bool]:
         ours = await self._insist(lambda connection: queue.settle(connection, ended), "settle")
         self._hub.changed([task_id for task_id, _ in ours])
+        if any(item.delay_s for item in ended):
+            self._on_delayed()
         answers = [(item.id, item.fence) in ours for item in ended]
         STALE.inc(answers.count(False))
         return answers

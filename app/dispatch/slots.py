@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 def owned(agent_id: str, slots: int, managers: Sequence[str], me: str) -> int:
@@ -98,6 +98,13 @@ class SlotTable:
         self._managers, self._me = managers, who
         for agent_id in self._agents:
             self._own(agent_id)
+
+    def set_eligible(self, agent_id: str, eligible: bool) -> None:
+        """Offer an agent's slots or not; nothing happens for an unknown agent."""
+        facts = self._agents.get(agent_id)
+        if facts is not None and facts.eligible != eligible:
+            self._agents[agent_id] = replace(facts, eligible=eligible)
+            self._refresh(agent_id)
 
     @property
     def active(self) -> bool:

@@ -6,8 +6,7 @@ from app.core.db import Database
 from app.dispatch.telemetry import AGENTS, QUEUED
 from app.registry.models import AGENT_STATUSES
 from app.registry.view import RegistryView
-
-_QUEUED = "SELECT pool, count(*) AS n FROM tasks WHERE status = 'queued' GROUP BY pool"
+from app.tasks import queue
 
 
 class StatsLoop:
@@ -17,8 +16,8 @@ class StatsLoop:
         self._db, self._view = db, view
 
     async def tick(self) -> float | None:
-        async with self._db.hot() as connection:
-            queued = {row["pool"]: row["n"] for row in await connection.fetch(_QUEUED)}
+        async with self._db.read() as connection:
+            queued = await queue.counts(connection)
         for pool in self._view.pools:
             QUEUED.labels(pool).set(queued.get(pool, 0))
             counts = dict.fromkeys(AGENT_STATUSES[:-1], 0)

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
-from uuid import UUID
+from collections.abc import Callable, Iterable, Sequence
+from uuid import UUID, uuid4
 
 import orjson
+import redis.asyncio as redis
 
+from app.core.batch import Batcher
 from app.core.db import Database
 from app.core.nerve import Nerve
 
 CHANGES, TOKENS = "yard:events", "yard:tokens"
 TOKEN_BACKLOG = 1024
+MAX_UNSENT = 2_000
+"""Words waiting to be sent to other managers; of more, the newest are dropped."""
 
 
 class Watch:
-    """One watcher of one task. `wake` is set when the task may have new events; `tokens` are the newest unread."""
+    """One watcher of one task. `wake` is set when there is something: new `tokens` (the newest unread), or, when
+    `stale`, perhaps new events in the table. Whoever reads the table sets `stale` to False before."""
 
-    __slots__ = ("task_id", "tokens", "wake")
+    __slots__ = ("stale", "task_id", "tokens", "wake")
 
     def __init__(self, task_id: UUID) -> None:
         self.task_id = task_id
         self.wake = asyncio.Event()
+        self.stale = True
         self.tokens: deque[dict[str, object]] = deque(maxlen=TOKEN_BACKLOG)
 
     async def changed(self, timeout_s: float) -> bool:
@@ -42,9 +48,11 @@ class Hub:
 
     def __init__(self, db: Database, nerve: Nerve, peers: Callable[[], bool]) -> None:
         self._db, self._nerve, self._peers = db, nerve, peers
+        self._me = uuid4().bytes
         self._watches: dict[UUID, set[Watch]] = {}
         self._seen: dict[UUID, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        # One after the other over one connection: tokens keep their order, and a burst does not use up the pool.
+        self._outbox: Batcher[tuple[str, bytes], None] = Batcher(self._publish, limit=500)
         self.closing = False
 
     def close(self) -> None:
@@ -81,18 +89,21 @@ class Hub:
     async def listen(self) -> None:
         """Hear what other managers say, for ever."""
         async for channel, message in self._nerve.subscribe(CHANGES, TOKENS):
-            if channel == CHANGES:
-                self._wake(UUID(bytes=message[i : i + 16]) for i in range(0, len(message), 16))
-            elif channel == TOKENS:
-                self._token(UUID(bytes=message[:16]), orjson.loads(message[16:]))
-            else:
+            sender, body = message[:16], message[16:]
+            if not channel:
                 await self.check()
+            elif sender == self._me:
+                continue  # our own watchers know already
+            elif channel == CHANGES:
+                self._wake(UUID(bytes=body[i : i + 16]) for i in range(0, len(body), 16))
+            else:
+                self._token(UUID(bytes=body[:16]), orjson.loads(body[16:]))
 
     async def check(self) -> float | None:
         """Ask the table about every watched task; wakes the watchers of those that moved. One query for all."""
         if not self._watches:
             return None
-        async with self._db.hot() as connection:
+        async with self._db.read() as connection:
             rows = await connection.fetch("SELECT id, event_seq FROM tasks WHERE id = ANY($1)", list(self._watches))
         moved = [row["id"] for row in rows if self._seen.get(row["id"]) != row["event_seq"]]
         self._seen.update((row["id"], row["event_seq"]) for row in rows if row["id"] in self._watches)
@@ -102,6 +113,7 @@ class Hub:
     def _wake(self, task_ids: Iterable[UUID]) -> None:
         for task_id in task_ids:
             for watch in self._watches.get(task_id, ()):
+                watch.stale = True
                 watch.wake.set()
 
     def _token(self, task_id: UUID, data: dict[str, object]) -> None:
@@ -110,9 +122,15 @@ class Hub:
             watch.wake.set()
 
     def _send(self, channel: str, message: bytes) -> None:
-        async def publish() -> None:
-            await self._nerve.run(lambda client: client.publish(channel, message))
+        if self._outbox.waiting < MAX_UNSENT:
+            self._outbox.put_nowait((channel, self._me + message))
 
-        task = asyncio.get_running_loop().create_task(publish())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _publish(self, messages: Sequence[tuple[str, bytes]]) -> list[None]:
+        async def call(client: redis.Redis) -> None:
+            pipeline = client.pipeline(transaction=False)
+            for channel, message in messages:
+                pipeline.publish(channel, message)
+            await pipeline.execute()
+
+        await self._nerve.run(call)
+        return [None] * len(messages)

@@ -21,7 +21,7 @@ class EventRecord:
 
 async def of_task(db: Database, task_id: UUID, after: int, limit: int) -> list[EventRecord]:
     """Events of a task with a number greater than `after`, in order."""
-    async with db.hot() as connection:
+    async with db.read() as connection:
         rows = await connection.fetch(
             "SELECT seq, type, at, data FROM events WHERE task_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
             task_id,

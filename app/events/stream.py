@@ -50,16 +50,21 @@ async def task_stream(
 
 
 async def _follow(db: Database, hub: Hub, watch: Watch, after: int, *, final: bool) -> AsyncIterator[bytes]:
+    ended = final
     while True:
         while watch.tokens:
             yield frame("token", orjson.dumps(watch.tokens.popleft()))
-        records = await queries.of_task(db, watch.task_id, after, PAGE)
-        for record in records:
-            after = record.seq
-            yield frame(record.type, event_json(record), record.seq)
-        if records and records[-1].type in FINAL and len(records) < PAGE:
-            return
-        if hub.closing or (final and not records):
-            return  # when closing, the client reconnects, to another manager, with Last-Event-ID
-        if not records and not watch.tokens and not await watch.changed(PING_S):
+        if watch.stale:  # a token alone is no reason to ask the table
+            watch.stale = False
+            records = await queries.of_task(db, watch.task_id, after, PAGE)
+            for record in records:
+                after, ended = record.seq, record.type in FINAL
+                yield frame(record.type, event_json(record), record.seq)
+            if ended and len(records) < PAGE:
+                return
+            watch.stale = watch.stale or bool(records)
+        if hub.closing:
+            return  # the client reconnects, to another manager, with Last-Event-ID
+        if not watch.stale and not watch.tokens and not await watch.changed(PING_S):
+            watch.stale = True
             yield b": ping\n\n"

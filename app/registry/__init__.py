@@ -3,9 +3,11 @@
     register ──▶ starting ──(first heartbeat or probe)──▶ idle ⇄ busy
                                                           │  ▲
                         silent and not answering /health  ▼  │ answers again
-                                                         failed
+                                                         failed ──(for too long)──▶ gone
     idle | busy | failed ──▶ maintenance ──▶ idle         (set by the agent's own heartbeats)
     any ──▶ draining ──▶ gone                             (draining takes no new tasks; gone is final)
+
+A URL belongs to one agent of one pool at a time, or its slots would count twice.
 
 Heartbeats are cheap: they go to Redis as they come and to PostgreSQL in batches; a change of status is written at
 once. Every manager holds a copy of the registry (`view.py`), refreshed by a hint and by time.

@@ -30,6 +30,8 @@ NEVER: tuple[Network, ...] = tuple(
     )
 )
 
+NAT64 = IPv6Network("64:ff9b::/96")
+
 
 class AddressRefused(Invalid):
     code, title = "address_not_allowed", "Agent address not allowed"
@@ -48,7 +50,7 @@ class AllowList:
     def allows(self, address: Address) -> bool:
         """Whether agents may have this address. An IPv4 address inside IPv6 counts as the IPv4 address."""
         if isinstance(address, IPv6Address):
-            address = address.ipv4_mapped or address.sixtofour or address
+            address = address.ipv4_mapped or address.sixtofour or _nat64(address) or address
         if any(address in network for network in NEVER):
             return False
         return any(address in network for network in self._networks)
@@ -73,7 +75,30 @@ class AllowList:
                 f"{host} is at {refused[0]}, outside the networks that agents may be in.",
                 extra={"errors": [{"path": "url", "message": f"address {refused[0]} is not allowed"}]},
             )
+        if _is_odd_address(host):
+            raise BadUrl(f"{host} is an address in an unusual form: write it with four numbers, as 127.0.0.1.")
         return url.rstrip("/")
+
+
+def _nat64(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address behind the translators' well-known prefix (RFC 6052)."""
+    return IPv4Address(int(address) & 0xFFFFFFFF) if address in NAT64 else None
+
+
+def _is_odd_address(host: str) -> bool:
+    """Whether resolvers read the host as an IPv4 address though it is not written as one: 127.1, 0x7f000001, 017.0.0.1.
+
+    Each program reads such a host in its own way, so none is taken: dispatch would refuse it.
+    """
+    try:
+        socket.inet_aton(host.encode("idna").decode())
+    except (OSError, UnicodeError):
+        return False
+    try:
+        ip_address(host)
+    except ValueError:
+        return True
+    return False
 
 
 def split_agent_url(url: str) -> tuple[str, int]:

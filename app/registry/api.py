@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Path, Query, Response
 
 from app.auth.callers import Caller
@@ -12,22 +13,29 @@ from app.auth.edge import Edge
 from app.auth.service import Forbidden
 from app.core.db import Database
 from app.core.errors import BadPageToken
-from app.core.http import StrictRoute, decode_page_token, encode_page_token, problems
+from app.core.http import StrictRoute, encode_page_token, problems, resume_after
 from app.registry import queries, wire
 from app.registry.heartbeats import Heartbeats
 from app.registry.records import AgentRecord, PoolRecord
 from app.registry.service import AgentNotFound, PoolNotFound, Registry
 from app.registry.view import RegistryView
 
+log = structlog.get_logger()
+
 PoolName = Annotated[str, Path(pattern=wire.NAME, examples=["log_analyzer"])]
 AgentId = Annotated[UUID, Path(examples=[wire.AGENT_EXAMPLE["id"]])]
 PageSize = Annotated[int, Query(ge=1, le=500, examples=[50])]
-PageToken = Annotated[str | None, Query(max_length=500)]
+PageToken = Annotated[
+    str | None,
+    Query(max_length=500, description="`next_page_token` of the page before.", examples=[encode_page_token("…", "…")]),
+]
 AgentStatus = Literal["starting", "idle", "busy", "failed", "maintenance", "draining", "gone"]
 
 
-def _pool_out(pool: PoolRecord, counts: dict[str, int]) -> wire.PoolOut:
+def _pool_out(pool: PoolRecord, counts: dict[str, int], caller: Caller) -> wire.PoolOut:
     values = {name: getattr(pool, name) for name in wire.PoolOut.model_fields if name != "agents"}
+    if not caller.may("pools:admin"):
+        values["launch"] = wire.masked(pool.launch)
     return wire.PoolOut(**values, agents=counts)
 
 
@@ -40,22 +48,26 @@ def pools_router(db: Database, registry: Registry, view: RegistryView, edge: Edg
 
     @api.put("/{pool}", responses=problems(400, 401, 403, 413, 422, 503), summary="Define a pool")
     async def put_pool(pool: PoolName, body: wire.PoolIn, caller: Caller = edge.require("pools:admin")) -> wire.PoolOut:
-        """Creates the pool or replaces its definition; running tasks keep the one they started with."""
+        """Creates the pool or replaces its definition; running tasks keep the one they started with.
+
+        Where `launch` changed, running replicas are replaced one by one.
+        """
         record = await registry.put_pool(pool, body.model_dump())
         await view.refresh()
-        return _pool_out(record, (await queries.agent_counts(db)).get(pool, {}))
+        return _pool_out(record, (await queries.agent_counts(db)).get(pool, {}), caller)
 
     @api.get("", responses=problems(400, 401, 403, 422, 503), summary="List pools")
     async def list_pools(
         page_size: PageSize = 50, page_token: PageToken = None, caller: Caller = edge.require("tasks:read")
     ) -> wire.PoolPage:
         """By name, each with its agents by status."""
-        after = decode_page_token(page_token, "pools") if page_token else None
+        after = resume_after(page_token, "pools") if page_token else None
         found = await queries.pools(db, after=after, limit=page_size + 1)
         counts = await queries.agent_counts(db)
         page = found[:page_size]
         token = encode_page_token("pools", page[-1].name) if len(found) > page_size else None
-        return wire.PoolPage(items=[_pool_out(pool, counts.get(pool.name, {})) for pool in page], next_page_token=token)
+        items = [_pool_out(pool, counts.get(pool.name, {}), caller) for pool in page]
+        return wire.PoolPage(items=items, next_page_token=token)
 
     @api.get("/{pool}", responses=problems(401, 403, 404, 422, 503), summary="Read a pool")
     async def get_pool(pool: PoolName, caller: Caller = edge.require("tasks:read")) -> wire.PoolOut:
@@ -63,7 +75,7 @@ def pools_router(db: Database, registry: Registry, view: RegistryView, edge: Edg
         record = await queries.pool(db, pool)
         if record is None:
             raise PoolNotFound(f"There is no pool {pool!r}.")
-        return _pool_out(record, (await queries.agent_counts(db)).get(pool, {}))
+        return _pool_out(record, (await queries.agent_counts(db)).get(pool, {}), caller)
 
     @api.post("/{pool}/scale", responses=problems(400, 401, 403, 404, 409, 413, 422, 503), summary="Scale a pool")
     async def scale(
@@ -71,6 +83,7 @@ def pools_router(db: Database, registry: Registry, view: RegistryView, edge: Edg
     ) -> wire.ScaleOut:
         """Sets the replicas wanted. Fewer: idle ones are drained first, and a busy one finishes its tasks."""
         record = await registry.scale(pool, body.replicas)
+        log.info("pool_scaled", pool=pool, replicas=body.replicas, reason=body.reason, by=caller.id)
         await view.refresh()
         return wire.ScaleOut(pool=pool, desired=record.desired, current=view.working(pool))
 
@@ -88,11 +101,16 @@ def agents_router(
 ) -> APIRouter:
     api = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=StrictRoute)
 
-    @api.post("", status_code=201, responses=problems(400, 401, 403, 404, 413, 422, 503), summary="Register an agent")
+    @api.post(
+        "", status_code=201, responses=problems(400, 401, 403, 404, 409, 413, 422, 503), summary="Register an agent"
+    )
     async def register(
         body: wire.AgentIn, response: Response, caller: Caller = edge.require("agents:register")
     ) -> wire.RegisteredOut:
-        """An agent that registers again with the same pool and URL keeps its id and gets a new token."""
+        """An agent that registers again with the same pool and URL keeps its id and gets a new token.
+
+        409 `agent_url_taken` while the URL is an agent of another pool that is neither failed nor draining.
+        """
         record, token = await registry.register(
             body.pool, body.url, slots=body.slots, weight=body.weight, version=body.version, labels=body.labels
         )
@@ -103,14 +121,14 @@ def agents_router(
 
     @api.get("", responses=problems(400, 401, 403, 422, 503), summary="List agents")
     async def list_agents(
-        pool: Annotated[str | None, Query(pattern=wire.NAME)] = None,
-        status: Annotated[AgentStatus | None, Query()] = None,
+        pool: Annotated[str | None, Query(pattern=wire.NAME, examples=["log_analyzer"])] = None,
+        status: Annotated[AgentStatus | None, Query(examples=["idle"])] = None,
         page_size: PageSize = 50,
         page_token: PageToken = None,
         caller: Caller = edge.require("tasks:read"),
     ) -> wire.AgentPage:
         """Those that are gone only when asked for."""
-        after = _uuid(decode_page_token(page_token, "agents")) if page_token else None
+        after = _uuid(resume_after(page_token, "agents")) if page_token else None
         found = await queries.agents(db, pool=pool, status=status, after=after, limit=page_size + 1)
         page = found[:page_size]
         token = encode_page_token("agents", str(page[-1].id)) if len(found) > page_size else None

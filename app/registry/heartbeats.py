@@ -17,11 +17,14 @@ from app.core.nerve import Nerve
 KEY = "yard:heartbeats"
 ABANDONED_S = 600
 
+# The time of a beat is the clock of the host that heard it. One that is ahead must not make an agent look alive in the
+# future, nor let its beats outlast those that other hosts hear: no time counts as later than the database's own.
 _FLUSH = """
 UPDATE agents a SET heartbeat_at = h.at, last_seen_at = GREATEST(a.last_seen_at, h.at), running = h.running,
   status = CASE WHEN a.status NOT IN ('idle', 'busy') THEN a.status WHEN h.running > 0 THEN 'busy' ELSE 'idle' END
-FROM unnest($1::uuid[], $2::timestamptz[], $3::int[]) AS h(id, at, running)
-WHERE a.id = h.id AND a.status <> 'gone' AND (a.heartbeat_at IS NULL OR a.heartbeat_at <= h.at)
+FROM (SELECT id, LEAST(at, now()) AS at, running
+  FROM unnest($1::uuid[], $2::timestamptz[], $3::int[]) AS given(id, at, running)) h
+WHERE a.id = h.id AND a.status <> 'gone' AND (a.heartbeat_at IS NULL OR LEAST(a.heartbeat_at, now()) <= h.at)
 """
 
 type Beat = tuple[UUID, datetime, int]

@@ -35,12 +35,15 @@ class Pool(Base):
 
 
 class Agent(Base):
-    """One registered executor. `last_seen_at` is the newest heartbeat or answered probe."""
+    """One registered executor. `last_seen_at` is the newest heartbeat or answered probe, `probed_at` the newest probe.
+
+    An executor belongs to one pool: among the agents that are not gone, a URL is there once.
+    """
 
     __tablename__ = "agents"
     __table_args__ = (
         CheckConstraint("status IN ('" + "','".join(AGENT_STATUSES) + "')", name="status"),
-        Index("uq_agents_pool_url", "pool", "url", unique=True, postgresql_where=text("status <> 'gone'")),
+        Index("uq_agents_url", "url", unique=True, postgresql_where=text("status <> 'gone'")),
         {"postgresql_with": {"fillfactor": "70"}},
     )
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -57,4 +60,5 @@ class Agent(Base):
     registered_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     heartbeat_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     last_seen_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    probed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now(), index=True)

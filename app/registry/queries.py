@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Double, Select, bindparam, func, select, text
 from sqlalchemy.engine import Row
 
 from app.core.db import Database
@@ -85,19 +85,30 @@ async def changed_since(db: Database, since: datetime | None) -> tuple[list[Pool
     return found_pools, found_agents, now
 
 
+# An agent is quiet when neither an answer nor a heartbeat came lately; a new one is asked whatever it sends. One that
+# did not answer is asked again after a pause: a new one almost at once, a failed one (it failed at `updated_at`) after
+# as long as it had been failed at its last probe, so the pauses double, up to eight times the usual.
+_DUE = """
+status <> 'gone'
+AND (status = 'starting' OR (last_seen_at < now() - make_interval(secs => :quiet)
+  AND coalesce(heartbeat_at, registered_at) < now() - make_interval(secs => :beat)))
+AND (probed_at IS NULL OR probed_at <= now() - CASE status
+  WHEN 'starting' THEN make_interval(secs => least(1, :quiet / 4))
+  WHEN 'failed' THEN least(greatest(probed_at - updated_at, make_interval(secs => :quiet)),
+    make_interval(secs => :quiet * 8))
+  ELSE make_interval(secs => :quiet / 4) END)
+"""
+# Those that may yet be given tasks come before the failed: however many are dead, the living do not wait for them.
+_FIRST = "status = 'failed', probed_at NULLS FIRST, id"
+
+
 async def to_probe(db: Database, quiet_s: float, beat_s: float, limit: int) -> list[AgentRecord]:
-    """Whom the health loop asks: agents not seen for `quiet_s` and without a heartbeat for `beat_s`; the new first."""
-    query = (
-        select(Agent.__table__)
-        .where(Agent.status.in_(("starting", "idle", "busy", "failed", "draining", "maintenance")))
-        .where(
-            (Agent.status == "starting")
-            | (Agent.last_seen_at < func.now() - timedelta(seconds=quiet_s))
-            & (func.coalesce(Agent.heartbeat_at, Agent.registered_at) < func.now() - timedelta(seconds=beat_s))
-        )
-        .order_by(Agent.status != "starting", Agent.last_seen_at)
-        .limit(limit)
-    )
+    """Whom the health loop asks now: agents not seen for `quiet_s` and without a heartbeat for `beat_s`.
+
+    The working and the new come first, then the failed; in each group those whose last probe is longest ago.
+    """
+    due = text(_DUE).bindparams(bindparam("quiet", quiet_s, type_=Double), bindparam("beat", beat_s, type_=Double))
+    query = select(Agent.__table__).where(due).order_by(text(_FIRST)).limit(limit)
     async with db.begin() as connection:
         return [agent_record(row) for row in await connection.execute(query)]
 

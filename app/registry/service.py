@@ -46,6 +46,10 @@ class OutOfBounds(Invalid):
     code, title = "replicas_out_of_bounds", "Replicas out of bounds"
 
 
+class AgentUrlTaken(Conflict):
+    code, title = "agent_url_taken", "The URL belongs to an agent of another pool"
+
+
 class LaunchRefused(Invalid):
     code, title = "launch_not_allowed", "Launch not allowed"
 
@@ -61,9 +65,10 @@ class Registry:
         *,
         balancers: Callable[[], Collection[str]],
         allow_process: bool,
+        silent_after_s: float,
     ) -> None:
         self._db, self._authenticator, self._allow_list = db, authenticator, allow_list
-        self._balancers, self._allow_process = balancers, allow_process
+        self._balancers, self._allow_process, self._silent_after_s = balancers, allow_process, silent_after_s
 
     async def put_pool(self, name: str, fields: Mapping[str, Any]) -> PoolRecord:
         """Create or replace a pool. `desired` keeps its value within the new bounds, and starts at `scale.min`."""
@@ -116,7 +121,10 @@ class Registry:
     async def register(
         self, pool: str, url: str, *, slots: int | None, weight: float, version: str, labels: dict[str, str]
     ) -> tuple[AgentRecord, str]:
-        """Add an agent, or take one with the same pool and URL over (it restarted): the agent and its new token."""
+        """Add an agent, or take one with the same pool and URL over (it restarted): the agent and its new token.
+
+        Raises PoolNotFound, AgentUrlTaken, and what `AllowList.check_url` raises.
+        """
         url = await self._allow_list.check_url(url)
         secret = secrets.new_secret()
         values: dict[str, Any] = {
@@ -128,23 +136,39 @@ class Registry:
             "running": 0,
             "token_digest": self._authenticator.digest(secret),
             "heartbeat_at": None,
+            "probed_at": None,
         }
         times = dict.fromkeys(("registered_at", "last_seen_at", "updated_at"), func.clock_timestamp())
         default = select(Pool.slots).where(Pool.name == pool).scalar_subquery()
         given: Any = default if slots is None else slots
         statement = insert(Agent).values(id=uuid4(), pool=pool, url=url, slots=given, **values)
         statement = statement.on_conflict_do_update(
-            index_elements=[Agent.pool, Agent.url],
+            index_elements=[Agent.url],
             index_where=text("status <> 'gone'"),
             set_={**values, **times, "slots": statement.excluded.slots},
+            where=Agent.pool == statement.excluded.pool,
         )
         async with self._db.begin() as connection:
             if (await connection.execute(select(literal(1)).where(Pool.name == pool))).first() is None:
                 raise PoolNotFound(f"There is no pool {pool!r}.")
-            row = (await connection.execute(statement.returning(Agent))).one()
+            await self._displace(connection, pool, url)
+            row = (await connection.execute(statement.returning(Agent))).one_or_none()
+            if row is None:
+                raise await _taken(connection, url)
             await _hint(connection)
         record = queries.agent_record(row)
         return record, secrets.join(secrets.AGENT_PREFIX, str(record.id), secret)
+
+    async def _displace(self, connection: AsyncConnection, pool: str, url: str) -> None:
+        """Another pool's agent at this URL that fails, leaves or has fallen silent is gone: its executor is a new one.
+
+        Silence counts without a failed probe: what answers `/health` there may well be the newcomer.
+        """
+        silent = Agent.heartbeat_at < func.clock_timestamp() - _seconds(self._silent_after_s)
+        left = Agent.status.in_(("failed", "draining")) | silent
+        statement = update(Agent).where(Agent.url == url, Agent.pool != pool, Agent.status != "gone", left)
+        values = {"status": "gone", "status_reason": f"its URL moved to the pool {pool}"}
+        await connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))
 
     async def set_status(
         self,
@@ -165,9 +189,7 @@ class Registry:
             values["last_seen_at"] = func.clock_timestamp()
         statement = update(Agent).where(Agent.id.in_(agent_ids), Agent.status.in_(only_from)).values(**values)
         if quiet_s is not None:
-            statement = statement.where(
-                Agent.last_seen_at < func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, quiet_s)
-            )
+            statement = statement.where(Agent.last_seen_at < func.clock_timestamp() - _seconds(quiet_s))
         async with self._db.begin() as connection:
             moved = [row.id for row in await connection.execute(statement.returning(Agent.id))]
             if moved:
@@ -190,6 +212,25 @@ class Registry:
         async with self._db.begin() as connection:
             await connection.execute(statement)
             await _hint(connection)
+
+    async def probed(self, agent_ids: Sequence[UUID]) -> None:
+        """Note that agents are being asked; the others come first next time."""
+        async with self._db.begin() as connection:
+            await connection.execute(
+                update(Agent).where(Agent.id.in_(agent_ids)).values(probed_at=func.clock_timestamp())
+            )
+
+    async def retire_failed(self, older_s: float) -> list[UUID]:
+        """Agents that failed so long ago, and were not heard from since, are gone; their ids."""
+        before = func.clock_timestamp() - _seconds(older_s)
+        old = (Agent.status == "failed") & (Agent.updated_at < before) & (Agent.last_seen_at < before)
+        values = {"status": "gone", "status_reason": "failed for too long", "updated_at": func.clock_timestamp()}
+        async with self._db.begin() as connection:
+            moved = await connection.execute(update(Agent).where(old).values(**values).returning(Agent.id))
+            ids = [row.id for row in moved]
+            if ids:
+                await _hint(connection)
+        return ids
 
     async def drain(self, agent_id: UUID) -> AgentRecord:
         """No new tasks for this agent; draining twice changes nothing. Raises AgentNotFound."""
@@ -216,6 +257,17 @@ class Registry:
                 text("DELETE FROM agents WHERE status = 'gone' AND updated_at < now() - make_interval(secs => :s)"),
                 {"s": older_s},
             )
+
+
+def _seconds(seconds: float) -> Any:
+    return func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
+async def _taken(connection: AsyncConnection, url: str) -> AgentUrlTaken:
+    query = select(Agent.pool).where(Agent.url == url, Agent.status != "gone")
+    pool = (await connection.execute(query)).scalar_one_or_none()
+    where = "another pool" if pool is None else f"the pool {pool!r}"
+    return AgentUrlTaken(f"{url} is an agent of {where}. An executor belongs to one pool: remove it there first.")
 
 
 async def _hint(connection: AsyncConnection) -> None:

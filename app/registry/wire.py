@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$"
+MASK = "***"
 TYPE_NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.:/-]{0,99}$"
 
 POOL_EXAMPLE: dict[str, Any] = {
@@ -23,6 +24,15 @@ POOL_EXAMPLE: dict[str, Any] = {
     "launch": {"kind": "external"},
     "input_schema": {"type": "object", "required": ["log"], "properties": {"log": {"type": "string"}}},
     "output_schema": None,
+}
+
+POOL_OUT_EXAMPLE: dict[str, Any] = {
+    "name": "log_analyzer",
+    **POOL_EXAMPLE,
+    "desired": 0,
+    "agents": {"idle": 1},
+    "created_at": "2026-11-20T20:25:00Z",
+    "updated_at": "2026-11-20T20:25:00Z",
 }
 
 
@@ -57,13 +67,22 @@ class ProcessLaunch(_Strict):
 
     kind: Literal["process"]
     command: list[Annotated[str, Field(min_length=1, max_length=4096)]] = Field(min_length=1, max_length=64)
-    env: dict[str, str] = Field(default_factory=dict, max_length=64)
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        max_length=64,
+        description=f"More environment. Each value reads as `{MASK}` unless the caller holds `pools:admin`.",
+    )
 
 
 class ExternalLaunch(_Strict):
     """Somebody else starts the agents; they register themselves."""
 
     kind: Literal["external"] = "external"
+
+
+def masked(launch: dict[str, Any]) -> dict[str, Any]:
+    """The launch spec for those who may not see what its environment holds: names stay, values do not."""
+    return {**launch, "env": dict.fromkeys(launch["env"], MASK)} if launch.get("env") else launch
 
 
 Launch = Annotated[ProcessLaunch | ExternalLaunch, Field(discriminator="kind")]
@@ -93,20 +112,7 @@ class PoolIn(_Strict):
 class PoolOut(BaseModel):
     """A pool, the replicas wanted, and its agents by status."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "log_analyzer",
-                    **POOL_EXAMPLE,
-                    "desired": 1,
-                    "agents": {"idle": 1},
-                    "created_at": "2026-11-20T20:25:00Z",
-                    "updated_at": "2026-11-20T20:25:00Z",
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [POOL_OUT_EXAMPLE]})
     name: str
     description: str
     skills: dict[str, float]
@@ -126,6 +132,7 @@ class PoolOut(BaseModel):
 
 
 class PoolPage(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [POOL_OUT_EXAMPLE], "next_page_token": None}]})
     items: list[PoolOut]
     next_page_token: str | None
 
@@ -216,6 +223,7 @@ class RegisteredOut(AgentOut):
 
 
 class AgentPage(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [AGENT_EXAMPLE], "next_page_token": None}]})
     items: list[AgentOut]
     next_page_token: str | None
 

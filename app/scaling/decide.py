@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,7 +15,11 @@ KILL_AFTER_TERM_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A replica as it is now. `since_s`: how long it has been in `state`; `due`: its backoff is over."""
+    """A replica as it is now.
+
+    `since_s`: how long it has been in `state`; `due`: its backoff is over; `current`: it was started with the pool's
+    present launch; `ready`: its agent may be given tasks.
+    """
 
     id: UUID
     state: str
@@ -22,17 +28,20 @@ class Seen:
     since_s: float
     crashes: int
     due: bool = False
+    current: bool = True
+    ready: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """What to do, by replica; `create` is a number of new ones."""
+    """What to do, by replica; `create` is a number of new ones, `replace` drains for the sake of a newer launch."""
 
     create: int = 0
     crashed: tuple[UUID, ...] = ()
     restart: tuple[UUID, ...] = ()
     stable: tuple[UUID, ...] = ()
     drain: tuple[UUID, ...] = ()
+    replace: tuple[UUID, ...] = ()
     terminate: tuple[UUID, ...] = ()
     kill: tuple[UUID, ...] = ()
     forget: tuple[UUID, ...] = ()
@@ -43,25 +52,36 @@ def backoff_s(crashes: int) -> float:
     return float(min(BACKOFF_CAP_S, 2.0 ** min(crashes - 1, 10)))
 
 
+def launch_hash(launch: Mapping[str, object]) -> str:
+    """A short name of a launch spec: the same for equal specs, however their keys are ordered."""
+    text = json.dumps(launch, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def decide(desired: int, replicas: Sequence[Seen], drain_grace_s: float) -> Actions:
     """One pass towards `desired` replicas.
 
-    Too many: those in backoff go first, then idle ones, the oldest first, then the least busy. A draining replica is
-    asked to end once it runs nothing or its grace is over, and killed when it does not.
+    Too many: the dead go first, then those in backoff, then idle ones, the oldest first, then the least busy. A
+    draining replica is asked to end once it runs nothing or its grace is over, and killed when it does not. Where
+    the launch changed, running replicas are replaced one by one (`_outdated`), and those in backoff start at once.
     """
     dead = [item for item in replicas if item.state == "running" and not item.alive]
     kept = [item for item in replicas if item.state != "draining" and item not in dead]
     surplus = max(0, len(kept) + len(dead) - desired)
-    leaving = sorted(kept, key=lambda item: (item.state != "backoff", item.running, -item.since_s))[:surplus]
-    gone = dead[: max(0, surplus - len(leaving))]
+    gone = dead[:surplus]
+    leaving = sorted(kept, key=lambda item: (item.state != "backoff", item.running, item.current, -item.since_s))
+    leaving = leaving[: surplus - len(gone)]
     draining = [item for item in replicas if item.state == "draining"]
     ending = [item for item in draining if item.alive and (item.running == 0 or item.since_s > drain_grace_s)]
     return Actions(
         create=max(0, desired - len(kept) - len(dead)),
         crashed=_ids(item for item in dead if item not in gone),
-        restart=_ids(item for item in kept if item.state == "backoff" and item.due and item not in leaving),
+        restart=_ids(
+            item for item in kept if item.state == "backoff" and (item.due or not item.current) and item not in leaving
+        ),
         stable=_ids(item for item in kept if item.state == "running" and item.crashes and item.since_s > STABLE_S),
         drain=_ids(item for item in leaving if item.state == "running"),
+        replace=() if surplus or dead else _ids(_outdated(desired, kept)),
         terminate=_ids(item for item in ending if item.since_s <= drain_grace_s + KILL_AFTER_TERM_S),
         kill=_ids(item for item in ending if item.since_s > drain_grace_s + KILL_AFTER_TERM_S),
         forget=_ids(
@@ -70,5 +90,18 @@ def decide(desired: int, replicas: Sequence[Seen], drain_grace_s: float) -> Acti
     )
 
 
-def _ids(items: object) -> tuple[UUID, ...]:
-    return tuple(item.id for item in items)  # type: ignore[attr-defined]
+def _outdated(desired: int, kept: Sequence[Seen]) -> Sequence[Seen]:
+    """The next replica of an older launch to replace: at most one, and none while that would leave too few.
+
+    `desired` run before it leaves, so `desired` − 1 do after. Those of the present launch must all be fit to work: one
+    that never gets there stops the replacement, and the others go on as they are.
+    """
+    running = [item for item in kept if item.state == "running"]
+    if len(running) < desired or any(item.current and not item.ready for item in running):
+        return ()
+    old = [item for item in running if not item.current]
+    return sorted(old, key=lambda item: (item.ready, item.running, -item.since_s))[:1]
+
+
+def _ids(items: Iterable[Seen]) -> tuple[UUID, ...]:
+    return tuple(item.id for item in items)

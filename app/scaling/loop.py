@@ -16,7 +16,7 @@ from app.registry.records import AgentRecord, PoolRecord
 from app.registry.service import ALIVE, Registry
 from app.registry.view import RegistryView
 from app.scaling.backends.process import LABEL, CannotLaunch, ProcessBackend
-from app.scaling.decide import Actions, Seen, backoff_s, decide
+from app.scaling.decide import Actions, Seen, backoff_s, decide, launch_hash
 from app.settings import ScalingSettings
 
 log = structlog.get_logger()
@@ -29,7 +29,13 @@ SELECT r.*, extract(epoch FROM clock_timestamp() - state_since)::float8 AS since
 FROM replicas r WHERE host = $1
 """
 _RUNNING = "SELECT agent_id, count(*) AS n FROM tasks WHERE status = 'running' AND agent_id = ANY($1) GROUP BY 1"
-_CREATE = "INSERT INTO replicas (id, pool, host, pid, pid_started, state) VALUES ($1, $2, $3, 0, 0, 'running')"
+_CREATE = """
+INSERT INTO replicas (id, pool, host, pid, pid_started, launch_hash, state) VALUES ($1, $2, $3, 0, 0, $4, 'running')
+"""
+_RESTART = """
+UPDATE replicas SET pid = 0, pid_started = 0, launch_hash = $2, state = 'running', state_since = clock_timestamp()
+WHERE id = $1
+"""
 _LAUNCHED = """
 UPDATE replicas SET pid = $2, pid_started = $3, state = 'running', state_since = clock_timestamp() WHERE id = $1
 """
@@ -55,6 +61,7 @@ class ReplicaLoop:
         self._db, self._clock, self._leader = db, clock, leader
         self._registry, self._view, self._backend, self._settings = registry, view, backend, settings
         self._host = socket.gethostname()
+        self._logs_pruned = False
 
     async def tick(self) -> float | None:
         if not await self._leader.leads():
@@ -63,10 +70,11 @@ class ReplicaLoop:
         pools = {name for name, pool in self._view.pools.items() if pool.launch["kind"] == "process"}
         for name in pools | {row["pool"] for row in rows}:
             await self._converge(name, [row for row in rows if row["pool"] == name])
+        await self._prune_logs()
         return None
 
     async def end_all(self) -> None:
-        """The service ends: stop every replica of this host, then forget them."""
+        """The service ends: stop every replica of this host and what they started, then forget them."""
         rows = await self._rows()
         for row in rows:
             self._backend.terminate(row["pid"], row["pid_started"])
@@ -75,12 +83,20 @@ class ReplicaLoop:
             await asyncio.sleep(0.05)
         for row in rows:
             self._backend.kill(row["pid"], row["pid_started"])
+        for row in rows:
             await self._forget(row["id"])
+
+    async def _prune_logs(self) -> None:
+        """After replicas were forgotten, and once at the start."""
+        if not self._logs_pruned:
+            living = [row["id"] for row in await self._rows()]
+            await asyncio.to_thread(self._backend.prune_logs, living)
+            self._logs_pruned = True
 
     async def _converge(self, name: str, rows: list[asyncpg.Record]) -> None:
         pool = self._view.pools.get(name)
         desired = pool.desired if pool is not None and pool.launch["kind"] == "process" else 0
-        seen = await self._seen(name, rows)
+        seen = await self._seen(name, rows, None if pool is None else launch_hash(pool.launch))
         actions = decide(desired, seen, self._settings.drain_grace_s)
         by_id = {row["id"]: row for row in rows}
         await self._take_down(actions, by_id)
@@ -88,24 +104,27 @@ class ReplicaLoop:
             for _ in range(actions.create):
                 await self._create(pool)
             for replica_id in actions.restart:
-                await self._launch(pool, replica_id, by_id[replica_id]["crashes"])
+                await self._restart(pool, by_id[replica_id])
 
     async def _take_down(self, actions: Actions, by_id: dict[UUID, asyncpg.Record]) -> None:
         for replica_id in actions.crashed:
             await self._crashed(by_id[replica_id])
         for replica_id in actions.drain:
-            await self._drain(replica_id)
+            await self._drain(replica_id, "scaled down")
+        for replica_id in actions.replace:
+            await self._drain(replica_id, "the pool's launch changed")
         for replica_id in actions.terminate:
             self._backend.terminate(by_id[replica_id]["pid"], by_id[replica_id]["pid_started"])
         for replica_id in actions.kill:
             self._backend.kill(by_id[replica_id]["pid"], by_id[replica_id]["pid_started"])
         for replica_id in actions.forget:
+            self._backend.kill(by_id[replica_id]["pid"], by_id[replica_id]["pid_started"])
             await self._forget(replica_id)
         if actions.stable:
             async with self._db.hot() as connection:
                 await connection.execute("UPDATE replicas SET crashes = 0 WHERE id = ANY($1)", list(actions.stable))
 
-    async def _seen(self, pool: str, rows: list[asyncpg.Record]) -> list[Seen]:
+    async def _seen(self, pool: str, rows: list[asyncpg.Record], current: str | None) -> list[Seen]:
         agents = {row["id"]: agent for row in rows if (agent := self._agent_of(pool, row["id"])) is not None}
         async with self._db.hot() as connection:
             found = await connection.fetch(_RUNNING, [agent.id for agent in agents.values()])
@@ -119,6 +138,8 @@ class ReplicaLoop:
                 row["since_s"],
                 row["crashes"],
                 row["due"],
+                current is None or row["launch_hash"] == current,
+                row["id"] in agents and agents[row["id"]].works,
             )
             for row in rows
         ]
@@ -139,8 +160,14 @@ class ReplicaLoop:
     async def _create(self, pool: PoolRecord) -> None:
         replica_id = uuid4()
         async with self._db.hot() as connection:
-            await connection.execute(_CREATE, replica_id, pool.name, self._host)
+            await connection.execute(_CREATE, replica_id, pool.name, self._host, launch_hash(pool.launch))
         await self._launch(pool, replica_id, 0)
+
+    async def _restart(self, pool: PoolRecord, row: asyncpg.Record) -> None:
+        self._backend.kill(row["pid"], row["pid_started"])
+        async with self._db.hot() as connection:  # as with a new one: a launch that is never noted is found again
+            await connection.execute(_RESTART, row["id"], launch_hash(pool.launch))
+        await self._launch(pool, row["id"], row["crashes"])
 
     async def _launch(self, pool: PoolRecord, replica_id: UUID, crashes: int) -> None:
         try:
@@ -154,6 +181,7 @@ class ReplicaLoop:
         log.info("replica_started", pool=pool.name, replica=str(replica_id), pid=pid)
 
     async def _crashed(self, row: asyncpg.Record) -> None:
+        self._backend.kill(row["pid"], row["pid_started"])  # what it left behind
         how = self._backend.exit_text(row["pid"]) if row["pid"] else "never started"
         log.warning("replica_ended", pool=row["pool"], replica=str(row["id"]), how=how, crashes=row["crashes"] + 1)
         await self._back_off(row["id"], how, row["crashes"])
@@ -163,20 +191,21 @@ class ReplicaLoop:
         async with self._db.hot() as connection:
             await connection.execute(_CRASHED, replica_id, how, backoff_s(crashes + 1))
 
-    async def _drain(self, replica_id: UUID) -> None:
+    async def _drain(self, replica_id: UUID, why: str) -> None:
         agent = self._find_agent(replica_id)
         if agent is not None:
-            await self._registry.set_status([agent.id], "draining", "scaled down", only_from=ALIVE)
+            await self._registry.set_status([agent.id], "draining", why, only_from=ALIVE)
         async with self._db.hot() as connection:
             await connection.execute(
                 "UPDATE replicas SET state = 'draining', state_since = clock_timestamp() WHERE id = $1", replica_id
             )
-        log.info("replica_draining", replica=str(replica_id))
+        log.info("replica_draining", replica=str(replica_id), why=why)
 
     async def _forget(self, replica_id: UUID) -> None:
         await self._remove_agent(replica_id)
         async with self._db.hot() as connection:
             await connection.execute("DELETE FROM replicas WHERE id = $1", replica_id)
+        self._logs_pruned = False
 
     async def _remove_agent(self, replica_id: UUID) -> None:
         agent = self._find_agent(replica_id)

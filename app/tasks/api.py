@@ -16,7 +16,7 @@ from app.auth.edge import Edge
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.errors import BadPageToken, BadRequest
-from app.core.http import JsonResponse, StrictRoute, decode_page_token, encode_page_token, problems
+from app.core.http import JsonResponse, StrictRoute, encode_page_token, problems, resume_after
 from app.core.jsonbody import dump_bytes
 from app.events import queries as event_queries
 from app.events.hub import Hub
@@ -30,10 +30,30 @@ from app.tasks.service import Accepted, Tasks
 TaskId = Annotated[UUID, Path(examples=[wire.TASK_EXAMPLE["id"]])]
 IdempotencyKey = Annotated[
     str | None,
-    Header(min_length=1, max_length=200, description="The same key and body again: the stored answer, nothing new."),
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="The same key and body again: the stored answer, nothing new.",
+        examples=["order-4711"],
+    ),
 ]
 Prefer = Annotated[
-    str | None, Header(max_length=200, description="`wait=N`: hold the answer up to N seconds for the result.")
+    str | None,
+    Header(
+        alias="Prefer",
+        max_length=200,
+        description="`wait=N`: hold the answer up to N seconds for the result.",
+        examples=["wait=10"],
+    ),
+]
+PageToken = Annotated[
+    str | None,
+    Query(max_length=500, description="`next_page_token` of the page before.", examples=[encode_page_token("…", "…")]),
+]
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", max_length=20, description="Resume after this event.", examples=["3"]),
 ]
 Status = Literal["held", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired"]
 
@@ -112,18 +132,20 @@ def router(db: Database, tasks: Tasks, hub: Hub, edge: Edge, clock: Clock, *, ma
 
     @api.get("", response_model=wire.TaskPage, responses=problems(400, 401, 403, 422, 503), summary="List tasks")
     async def list_tasks(
-        status: Annotated[Status | None, Query()] = None,
-        pool: Annotated[str | None, Query(pattern=NAME)] = None,
+        status: Annotated[Status | None, Query(examples=["failed"])] = None,
+        pool: Annotated[str | None, Query(pattern=NAME, examples=["log_analyzer"])] = None,
         page_size: Annotated[int, Query(ge=1, le=500, examples=[50])] = 50,
-        page_token: Annotated[str | None, Query(max_length=500)] = None,
+        page_token: PageToken = None,
         caller: Caller = edge.require("tasks:read"),
     ) -> Response:
         """Newest first, without payloads and results."""
-        before = _uuid(decode_page_token(page_token, "tasks")) if page_token else None
+        before = _uuid(resume_after(page_token, "tasks")) if page_token else None
         found = await queries.page(db, caller.tenant, status=status, pool=pool, before=before, limit=page_size + 1)
         page = found[:page_size]
         token = encode_page_token("tasks", str(page[-1].id)) if len(found) > page_size else None
-        items = [task_json(task, tasks.notice(task.pool, task.status), whole=False) for task in page]
+        items = [
+            task_json(task, tasks.notice(task.pool, task.status, task.pinned_agent_id), whole=False) for task in page
+        ]
         return JsonResponse({"items": items, "next_page_token": token})
 
     @api.get(
@@ -164,9 +186,9 @@ def router(db: Database, tasks: Tasks, hub: Hub, edge: Edge, clock: Clock, *, ma
     async def events(
         task_id: TaskId,
         request: Request,
-        last_event_id: Annotated[str | None, Header(max_length=20, description="Resume after this event.")] = None,
+        last_event_id: LastEventId = None,
         page_size: Annotated[int, Query(ge=1, le=500, examples=[100])] = 100,
-        page_token: Annotated[str | None, Query(max_length=500)] = None,
+        page_token: PageToken = None,
         caller: Caller = edge.require("tasks:read"),
     ) -> Response:
         """SSE: first a `snapshot` of the task, then its events as they commit, until it is final. `Last-Event-ID: 0`
@@ -176,9 +198,11 @@ def router(db: Database, tasks: Tasks, hub: Hub, edge: Edge, clock: Clock, *, ma
             return await _event_page(db, task_id, page_size, page_token)
         after, snapshot = task.event_seq, None
         if last_event_id is None:
-            snapshot = dump_bytes(task_json(task, tasks.notice(task.pool, task.status)))
+            snapshot = dump_bytes(task_json(task, tasks.notice(task.pool, task.status, task.pinned_agent_id)))
         else:
             after = _event_id(last_event_id)
+            if after > task.event_seq:
+                raise BadRequest(f"Last-Event-ID {after} is ahead of this stream, which is at {task.event_seq}.")
         frames = task_stream(db, hub, task_id, after=after, snapshot=snapshot, final=task.final)
         return StreamingResponse(
             frames, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -189,7 +213,7 @@ def router(db: Database, tasks: Tasks, hub: Hub, edge: Edge, clock: Clock, *, ma
 
 async def _event_page(db: Database, task_id: UUID, page_size: int, page_token: str | None) -> Response:
     this = f"events of {task_id}"
-    after = _seq(decode_page_token(page_token, this)) if page_token else 0
+    after = _seq(resume_after(page_token, this)) if page_token else 0
     found = await event_queries.of_task(db, task_id, after, page_size + 1)
     page = found[:page_size]
     token = encode_page_token(this, str(page[-1].seq)) if len(found) > page_size else None
@@ -206,7 +230,7 @@ def _accepted(tasks: Tasks, accepted: Accepted) -> dict[str, object]:
 
 
 def _whole(tasks: Tasks, task: TaskRecord) -> JsonResponse:
-    return JsonResponse(task_json(task, tasks.notice(task.pool, task.status)))
+    return JsonResponse(task_json(task, tasks.notice(task.pool, task.status, task.pinned_agent_id)))
 
 
 def _wait_s(prefer: str | None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.core.clock import Clock
@@ -35,14 +36,22 @@ class Depth:
         self._db, self._clock, self._max = db, clock, max_queued
         self._estimates: dict[str, _Estimate] = {}
 
-    async def admit(self, pool: str, count: int) -> None:
-        """Note `count` submissions to `pool`; raises QueueFull when they do not fit."""
+    async def admit(self, counts: Mapping[str, int]) -> None:
+        """Note submissions by pool; raises QueueFull, having noted none, when those of one pool do not fit."""
+        estimates = {pool: await self._estimate(pool, count) for pool, count in counts.items()}
+        for pool, estimate in estimates.items():
+            if not self._fits(estimate, counts[pool]):
+                raise QueueFull(
+                    f"The queue of {pool!r} holds its {self._max} tasks; try again later.", retry_after_s=2.0
+                )
+        for pool, estimate in estimates.items():
+            estimate.added += counts[pool]
+
+    async def _estimate(self, pool: str, count: int) -> _Estimate:
         estimate = self._estimates.get(pool)
         if estimate is None or self._clock.monotonic() >= estimate.due or not self._fits(estimate, count):
             estimate = await self._recount(pool, estimate, count)
-        if not self._fits(estimate, count):
-            raise QueueFull(f"The queue of {pool!r} holds its {self._max} tasks; try again later.", retry_after_s=2.0)
-        estimate.added += count
+        return estimate
 
     def _fits(self, estimate: _Estimate, count: int) -> bool:
         return estimate.queued + estimate.added + count <= self._max

@@ -39,8 +39,21 @@ class Task(Base):
     __table_args__ = (
         CheckConstraint("status IN ('" + "','".join(TASK_STATUSES) + "')", name="status"),
         Index("ix_tasks_ready", "pool", text("priority DESC"), "tag", "id", postgresql_where=text(_READY)),
-        Index("ix_tasks_pinned", "pinned_agent_id", text("priority DESC"), "tag", "id", postgresql_where=text(_PINNED)),
-        Index("ix_tasks_wake", "wake_at", postgresql_where=text("status = 'queued' AND wake_at IS NOT NULL")),
+        Index(
+            "ix_tasks_pinned",
+            "pinned_agent_id",
+            text("priority DESC"),
+            "tag",
+            "id",
+            postgresql_include=["pool"],
+            postgresql_where=text(_PINNED),
+        ),
+        Index(
+            "ix_tasks_wake",
+            "wake_at",
+            postgresql_include=["pool"],
+            postgresql_where=text("status = 'queued' AND wake_at IS NOT NULL"),
+        ),
         Index(
             "ix_tasks_start_deadline",
             "start_deadline_at",
@@ -49,6 +62,14 @@ class Task(Base):
         Index("ix_tasks_running", "manager_id", postgresql_where=text("status = 'running'")),
         Index("ix_tasks_tenant_id", "tenant", text("id DESC")),
         Index("ix_tasks_tenant_pool_id", "tenant", "pool", text("id DESC")),
+        # Most tasks succeed: a list of those finds its page quickly without an index of its own.
+        Index(
+            "ix_tasks_tenant_status_id",
+            "tenant",
+            "status",
+            text("id DESC"),
+            postgresql_where=text("status <> 'succeeded'"),
+        ),
         Index(
             "uq_tasks_tenant_idempotency_key",
             "tenant",

@@ -22,7 +22,7 @@ FROM usage WHERE task_id = $1 GROUP BY model ORDER BY model
 
 async def get(db: Database, tenant: str, task_id: UUID) -> TaskRecord | None:
     """One task of a tenant, with its usage by model over all attempts."""
-    async with db.hot() as connection:
+    async with db.read() as connection:
         row = await connection.fetchrow(
             f"SELECT {_COLUMNS} FROM tasks WHERE id = $1 AND tenant = $2",  # noqa: S608 - only constants
             task_id,
@@ -36,7 +36,7 @@ async def get(db: Database, tenant: str, task_id: UUID) -> TaskRecord | None:
 
 async def by_idempotency_keys(db: Database, tenant: str, keys: Sequence[str]) -> dict[str, TaskRecord]:
     """Tasks that hold these idempotency keys."""
-    async with db.hot() as connection:
+    async with db.read() as connection:
         rows = await connection.fetch(
             f"SELECT {_COLUMNS} FROM tasks WHERE tenant = $1 AND idempotency_key = ANY($2)",  # noqa: S608
             tenant,
@@ -55,7 +55,7 @@ async def page(
             args.append(value)
             where.append(f"{condition}${len(args)}")
     query = f"SELECT {_LIST_COLUMNS} FROM tasks WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT $2"  # noqa: S608
-    async with db.hot() as connection:
+    async with db.read() as connection:
         return [TaskRecord(*row) for row in await connection.fetch(query, *args)]
 
 

@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 
 from app.core.db import HotConnection
+from app.tasks import moves_sql as moves
 from app.tasks import queue_sql as sql
 
 
@@ -138,8 +139,8 @@ async def settle(connection: HotConnection, ended: Sequence[Settled]) -> set[tup
     """Write ended attempts with usage and events; the (id, fence) pairs that were still ours."""
     usage = [(item, ordinal, row) for item in ended for ordinal, row in enumerate(item.usage)]
     rows = await connection.fetch(
-        sql.SETTLE,
-        *_columns(ended, sql.SETTLE_FIELDS),
+        moves.SETTLE,
+        *_columns(ended, moves.SETTLE_FIELDS),
         [item.id for item, _, _ in usage],
         [item.fence for item, _, _ in usage],
         [ordinal for _, ordinal, _ in usage],
@@ -157,7 +158,7 @@ async def record(connection: HotConnection, notes: Sequence[tuple[UUID, int, str
     Several notes of one task keep their order.
     """
     rows = await connection.fetch(
-        sql.RECORD,
+        moves.RECORD,
         [note[0] for note in notes],
         [note[1] for note in notes],
         [note[2] for note in notes],
@@ -168,39 +169,44 @@ async def record(connection: HotConnection, notes: Sequence[tuple[UUID, int, str
 
 async def cancel(connection: HotConnection, tenant: str, task_id: UUID, reason: str) -> asyncpg.Record | None:
     """Cancel a task that is not final: its id, former status, agent and fence; None when there is nothing to cancel."""
-    return await connection.fetchrow(sql.CANCEL, tenant, task_id, reason)
+    return await connection.fetchrow(moves.CANCEL, tenant, task_id, reason)
 
 
 async def retry(connection: HotConnection, tenant: str, task_id: UUID) -> asyncpg.Record | None:
     """Queue a failed task again with its attempts reset; None when it has not failed."""
-    return await connection.fetchrow(sql.RETRY, tenant, task_id)
+    return await connection.fetchrow(moves.RETRY, tenant, task_id)
 
 
 async def wake_due(connection: HotConnection, limit: int) -> list[str]:
     """Make tasks claimable whose time has come; the pools of those."""
-    return [row["pool"] for row in await connection.fetch(sql.WAKE_DUE, limit)]
+    return [row["pool"] for row in await connection.fetch(moves.WAKE_DUE, limit)]
 
 
 async def next_wake_s(connection: HotConnection) -> float | None:
     """Seconds until the next task becomes due; None when none is waiting for a time."""
-    value = await connection.fetchval(sql.NEXT_WAKE)
+    value = await connection.fetchval(moves.NEXT_WAKE)
     return None if value is None else float(value)
 
 
 async def expire(connection: HotConnection, limit: int) -> list[UUID]:
     """Expire tasks that did not start by their deadline."""
-    return [row["id"] for row in await connection.fetch(sql.EXPIRE, limit)]
+    return [row["id"] for row in await connection.fetch(moves.EXPIRE, limit)]
 
 
 async def rescue(connection: HotConnection, lease_s: float, max_rescues: int, limit: int) -> list[asyncpg.Record]:
     """Return running tasks whose manager is not alive (id, pool, status), uncounted; past the limit they fail."""
-    return await connection.fetch(sql.RESCUE, lease_s, max_rescues, limit)
+    return await connection.fetch(moves.RESCUE, lease_s, max_rescues, limit)
 
 
 async def not_ours(connection: HotConnection, held: Sequence[tuple[UUID, int]]) -> list[tuple[UUID, int, str]]:
     """Of (id, fence) pairs that we believe to be running: those that are not any more, with the task's status."""
-    rows = await connection.fetch(sql.NOT_OURS, [pair[0] for pair in held], [pair[1] for pair in held])
+    rows = await connection.fetch(moves.NOT_OURS, [pair[0] for pair in held], [pair[1] for pair in held])
     return [(row["id"], row["fence"], row["status"]) for row in rows]
+
+
+async def counts(connection: HotConnection) -> dict[str, int]:
+    """Queued tasks by pool; pools without any are left out."""
+    return {row["pool"]: row["n"] for row in await connection.fetch(sql.COUNTS)}
 
 
 async def depth(connection: HotConnection, pool: str, cap: int) -> int:

@@ -16,7 +16,8 @@ import uuid_utils
 from app.auth.callers import Caller
 from app.core.batch import Batcher
 from app.core.db import Database, HotConnection
-from app.core.errors import Conflict, Invalid, NotFound
+from app.core.errors import Conflict, Invalid, NotFound, Unavailable
+from app.core.http import is_bad_row
 from app.core.jsonbody import dump_json
 from app.core.wake import notify
 from app.events.hub import Hub
@@ -30,6 +31,10 @@ from app.tasks.records import TaskRecord
 from app.tasks.telemetry import current_traceparent
 
 CANCEL_TOPIC = "cancel"
+BATCH_BYTES = 4 * 1024 * 1024
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+ROW_BYTES = 500
+"""What a task takes besides its payload, about."""
 
 
 class TaskNotFound(NotFound):
@@ -50,6 +55,10 @@ class AgentNotInPool(Invalid):
 
 class IdempotencyKeyReused(Invalid):
     code, title = "idempotency_key_reused", "Idempotency key used for another request"
+
+
+class Overloaded(Unavailable):
+    code, title = "overloaded", "Too much at once"
 
 
 class TaskFinal(Conflict):
@@ -100,10 +109,18 @@ class Tasks:
         *,
         insert_batch: int,
         on_queued: Callable[[set[str]], None],
+        on_delayed: Callable[[], None],
     ) -> None:
         self._db, self._view, self._hub, self._depth = db, view, hub, depth
-        self._on_queued = on_queued
-        self._inserter: Batcher[list[NewTask], set[UUID]] = Batcher(self._insert, limit=insert_batch, writers=2)
+        self._on_queued, self._on_delayed = on_queued, on_delayed
+        self._inserter: Batcher[list[NewTask], set[UUID]] = Batcher(
+            self._insert,
+            limit=insert_batch,
+            writers=2,
+            weigh=lambda group: sum(len(task.payload) + ROW_BYTES for task in group),
+            max_weight=BATCH_BYTES,
+            isolate=is_bad_row,
+        )
 
     async def close(self) -> None:
         """Write what was accepted; refuse more."""
@@ -129,9 +146,12 @@ class Tasks:
             if replayed is not None:
                 return replayed
         for index, (item, pool) in enumerate(zip(submissions, pools, strict=True)):
+            if item.agent_id is not None and item.agent_id not in self._view.agents_of(pool.name):
+                await self._view.refresh()  # it may have registered a moment ago
             self._check(item, pool, index if many else None)
-        for name, count in Counter(pool.name for pool in pools).items():
-            await self._depth.admit(name, count)
+        if self._inserter.waiting_weight > MAX_WAITING_BYTES:
+            raise Overloaded("Submissions arrive faster than they can be stored; try again shortly.")
+        await self._depth.admit(Counter(pool.name for pool in pools))
         trace = current_traceparent()
         new = [
             _new_task(caller, item, pool, key, mark, trace)
@@ -152,7 +172,7 @@ class Tasks:
                 await notify(connection, CANCEL_TOPIC, f"{task_id}:{done['fence']}")
         task = await self.get(caller, task_id)
         if done is None and task.status != "cancelled":
-            raise TaskFinal(f"The task is {task.status} and stays so.", extra={"status": task.status})
+            raise TaskFinal(f"The task is {task.status} and stays so.", extra={"task_status": task.status})
         self._hub.changed([task_id])
         return task
 
@@ -162,7 +182,9 @@ class Tasks:
             done = await queue.retry(connection, caller.tenant, task_id)
         task = await self.get(caller, task_id)
         if done is None:
-            raise NotFailed(f"Only a failed task can be retried; it is {task.status}.", extra={"status": task.status})
+            raise NotFailed(
+                f"Only a failed task can be retried; it is {task.status}.", extra={"task_status": task.status}
+            )
         self._hub.changed([task_id])
         self._on_queued({task.pool})
         return task
@@ -179,18 +201,24 @@ class Tasks:
         watch = self._hub.watch(task_id)
         try:
             until = now() + timeout_s
-            task = await self.get(caller, task_id)
-            while not task.final and not self._hub.closing and (left := until - now()) > 0:
-                await watch.changed(left)
-                watch.tokens.clear()
+            while True:
+                watch.stale = False
                 task = await self.get(caller, task_id)
-            return task
+                while not watch.stale and not task.final and not self._hub.closing and (left := until - now()) > 0:
+                    await watch.changed(left)
+                    watch.tokens.clear()
+                if task.final or self._hub.closing or (not watch.stale and until <= now()):
+                    return task
         finally:
             self._hub.unwatch(watch)
 
-    def notice(self, pool: str, status: str) -> dict[str, str] | None:
-        """Why a queued task cannot start yet, when the pool as a whole is the reason."""
-        if status != "queued" or self._view.working(pool) > 0:
+    def notice(self, pool: str, status: str, pinned: UUID | None = None) -> dict[str, str] | None:
+        """Why a queued task cannot start yet, when its pool as a whole, or its only agent, is the reason."""
+        if status != "queued":
+            return None
+        if pinned is not None and pinned not in self._view.agents:
+            return {"code": "agent_gone", "message": "The only agent that may run this task is gone; cancel it."}
+        if self._view.working(pool) > 0:
             return None
         agents = self._view.agents_of(pool)
         if not agents:
@@ -238,6 +266,8 @@ class Tasks:
             else:
                 added = await queue.insert(connection, [task for group in groups for task in group])
         self._on_queued({task.pool for group in groups for task in group})
+        if any(task.run_at is not None or task.deadline_s is not None for group in groups for task in group):
+            self._on_delayed()
         return [{task.id for task in group if task.id in added} for group in groups]
 
 

@@ -170,6 +170,7 @@ class TaskOut(TaskSummary):
 
 
 class TaskPage(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [TASK_EXAMPLE], "next_page_token": None}]})
     items: list[TaskSummary]
     next_page_token: str | None
 

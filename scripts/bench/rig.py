@@ -72,7 +72,7 @@ def service(*arguments: str, **environment: str) -> Iterator[Rig]:
             )
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait(url + "/readyz", process, folder / "log")
+            wait_up(url + "/readyz", process, folder / "log")
             yield Rig(url, (folder / "data" / "admin.key").read_text().strip(), process, folder)
         finally:
             process.send_signal(signal.SIGTERM)
@@ -86,7 +86,7 @@ def executor() -> Iterator[str]:
     process = subprocess.Popen([sys.executable, "-m", "scripts.bench.executor", str(port)])
     try:
         url = f"http://127.0.0.1:{port}"
-        _wait(url + "/health", process, None)
+        wait_up(url + "/health", process, None)
         yield url
     finally:
         process.terminate()
@@ -97,7 +97,7 @@ def _serve(port: int, data: str) -> list[str]:
     return ["serve", "--embedded", "--port", str(port), "--data", data]
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path | None) -> None:
+def wait_up(url: str, process: subprocess.Popen[bytes], log: Path | None) -> None:
     until = time.monotonic() + START_S
     while time.monotonic() < until and process.poll() is None:
         with contextlib.suppress(httpx.TransportError):

@@ -73,7 +73,7 @@ def call(chunks: Sequence[bytes], length: bytes | None = None) -> list[MutableMa
 
     headers = [] if length is None else [(b"content-length", length)]
     scope = {"type": "http", "path": "/v1/tasks", "method": "POST", "headers": headers}
-    asyncio.run(BodyLimit(counting, 100)(scope, receive, send))
+    asyncio.run(BodyLimit(counting, 100, 1000)(scope, receive, send))
     return sent
 
 
@@ -107,5 +107,5 @@ def test_other_protocols_pass_untouched() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         seen.append(scope["type"])
 
-    asyncio.run(BodyLimit(app, 1)({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
+    asyncio.run(BodyLimit(app, 1, 1)({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
     assert seen == ["lifespan"]

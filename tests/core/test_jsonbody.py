@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import Invalid, MalformedJson, NullByte, Problem
-from app.core.jsonbody import NumberOutOfRange, dump_bytes, dump_json, parse_json
+from app.core.jsonbody import MAX_LEVELS, NumberOutOfRange, dump_bytes, dump_json, parse_json
 
 BIG = 2**63
 
@@ -28,7 +28,8 @@ BIG = 2**63
         (b"1.00000000000000000000000001", 1.0),
         (b'{"a": {"a": null}, "b": true}', {"a": {"a": None}, "b": True}),
         (b'"\\\\u0000"', "\\u0000"),
-        (b"[" * 1000 + b"]" * 1000, None),
+        (b"[" * MAX_LEVELS + b"]" * MAX_LEVELS, None),
+        (b"[" * MAX_LEVELS + b"1" * 19 + b"]" * MAX_LEVELS, None),
     ],
 )
 def test_accepted(text: bytes, value: Any) -> None:
@@ -50,14 +51,15 @@ def test_accepted(text: bytes, value: Any) -> None:
         (b'"\\ud800"', MalformedJson),
         (b"\xef\xbb\xbf{}", MalformedJson),
         (b"[" * 100_000, MalformedJson),
-        (b"[" * 5000 + b"]" * 5000, MalformedJson),
+        (b"[" * (MAX_LEVELS + 1) + b"]" * (MAX_LEVELS + 1), MalformedJson),
         (b'"a\\u0000"', NullByte),
         (b'{"a\\u0000": 1}', NullByte),
         (b'[[{"x": ["\\u0000"]}]]', NullByte),
         (b"9223372036854775808", NumberOutOfRange),
         (b"-9223372036854775809", NumberOutOfRange),
         (b'{"a": [18446744073709551616]}', NumberOutOfRange),
-        (b"1" * 5000, NumberOutOfRange),
+        (b"1" * 5000, Problem),
+        (b"1" * 100, NumberOutOfRange),
     ],
 )
 def test_refused(text: bytes, error: type[Problem]) -> None:

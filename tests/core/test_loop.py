@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_intervals_are_spread_by_a_tenth() -> None:
         loop.start()
         await asyncio.sleep(1000)
         await loop.stop()
-        gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+        gaps = [b - a for a, b in pairwise(times)]
         assert 9.0 <= min(gaps) < 9.5 and 10.5 < max(gaps) <= 11.0
 
     run(main())
@@ -115,7 +116,7 @@ def test_backoff_doubles_to_its_cap_whatever_wakes_come(storm: bool) -> None:
         if waker is not None:
             waker.cancel()
         await loop.stop()
-        gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+        gaps = [b - a for a, b in pairwise(times)]
         assert gaps[:8] == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6])
         assert len(gaps) > 10 and gaps[8:] == pytest.approx([BACKOFF_CAP_S] * len(gaps[8:]))
 

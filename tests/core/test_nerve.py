@@ -75,6 +75,20 @@ async def test_frozen_costs_one_timeout_and_no_more(nerve: Nerve, server: RedisP
     assert await nerve.run(ping) is True
 
 
+async def test_one_failure_is_enough_to_leave_every_dead_connection_behind(
+    nerve: Nerve, server: RedisProcess, clock: HandClock
+) -> None:
+    async def pings(count: int) -> list[bool | None]:
+        return list(await asyncio.gather(*(nerve.run(ping) for _ in range(count))))
+
+    assert await pings(8) == [True] * 8
+    server.kill()
+    server.start()
+    assert await nerve.run(ping) is None
+    clock.forward(1)
+    assert await pings(8) == [True] * 8
+
+
 async def next_of(stream: AsyncIterator[tuple[str, bytes]]) -> tuple[str, bytes]:
     async with asyncio.timeout(10):
         return await anext(stream)
@@ -96,6 +110,15 @@ async def test_a_subscriber_is_told_of_each_connect_and_hears_again_after_a_rest
     clock.forward(1)
     await nerve.run(lambda client: client.publish("a", b"two"))
     assert await next_of(stream) == ("a", b"two")
+    await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_connection_cut_by_redis_counts_as_a_reconnect(nerve: Nerve, clock: HandClock) -> None:
+    stream = nerve.subscribe("a")
+    assert await next_of(stream) == ("", b"")
+    kill = "CLIENT KILL TYPE pubsub"
+    assert await nerve.run(lambda client: client.execute_command(kill)) == 1  # type: ignore[no-untyped-call]
+    assert await next_of(stream) == ("", b"")
     await stream.aclose()  # type: ignore[attr-defined]
 
 

@@ -13,6 +13,8 @@ from tests.support.waiting import until
 
 TASKS = 500
 DEADLINE_S = 15.0
+LEASE_S = 5.0
+"""The default."""
 
 
 def test_500_running_tasks_survive_the_kill_of_one_of_two_managers(
@@ -23,8 +25,9 @@ def test_500_running_tasks_survive_the_kill_of_one_of_two_managers(
         define_pool(client, "work", slots=300)
         for _ in range(2):
             register(client, "work", working.start("work", 300).url, 300)
+        ledger.wait_settled(2, LEASE_S)
         # Half end while nobody listens, before the rescue; half still run when the other manager calls again.
-        ids = submit_many(client, "work", [{"n": n, "seconds": 5.0 if n % 2 else 11.0} for n in range(TASKS)])
+        ids = submit_many(client, "work", [{"n": n, "seconds": 4.0 if n % 2 else 9.0} for n in range(TASKS)])
 
         def all_run_by_both() -> Counter[int] | None:
             running = ledger.running_by_pid()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ class Ledger:
 
     def statuses(self) -> Counter[str]:
         """How many tasks have each status."""
-        return Counter({row["status"]: row["n"] for row in self.rows("SELECT status, count(*) n FROM tasks GROUP BY 1")})
+        query = "SELECT status, count(*) AS n FROM tasks GROUP BY 1"
+        return Counter({row["status"]: row["n"] for row in self.rows(query)})
 
     def running_by_pid(self) -> Counter[int]:
         """Running tasks by the pid of their manager."""
@@ -46,6 +48,17 @@ class Ledger:
         """Attempts by (outcome, counted)."""
         query = "SELECT outcome, counted, count(*) AS n FROM attempts GROUP BY 1, 2"
         return Counter({(row["outcome"], row["counted"]): row["n"] for row in self.rows(query)})
+
+    def seconds_since_end(self, task_id: str) -> float:
+        """How long ago a final task ended, by clocks of this machine."""
+        (row,) = self.rows("SELECT finished_at FROM tasks WHERE id = $1", task_id)
+        return time.time() - float(row["finished_at"].timestamp())
+
+    def wait_settled(self, managers: int, lease_s: float) -> None:
+        """Until so many managers live and the newest has waited its lease: each uses its share of the slots."""
+        query = """SELECT 1 FROM managers
+            HAVING count(*) = $1 AND min(clock_timestamp() - started_at) > make_interval(secs => $2)"""
+        until(lambda: self.rows(query, managers, lease_s + 1.0), f"{managers} managers have settled")
 
     def wait_final(self, count: int, timeout_s: float = 30.0) -> None:
         """Until `count` tasks are final and no other is left."""
@@ -66,5 +79,5 @@ class Ledger:
         assert results == {str(row["id"]): 1 for row in tasks}
         events = "SELECT task_id FROM events WHERE type = 'task.succeeded'"
         assert Counter(str(row["task_id"]) for row in self.rows(events)) == Counter(results)
-        counted = self.rows("SELECT task_id, outcome, error_code FROM attempts WHERE counted AND outcome <> 'succeeded'")
-        assert [dict(row) for row in counted] == []
+        failed = "SELECT task_id, outcome, error_code FROM attempts WHERE counted AND outcome <> 'succeeded'"
+        assert [dict(row) for row in self.rows(failed)] == []

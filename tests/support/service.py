@@ -96,8 +96,7 @@ class Fleet:
         port, log = free_port(), self.folder / f"manager-{len(self.managers)}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--data", str(self.folder / "data")]
-                + list(arguments),
+                [sys.executable, "-m", "app.cli", *_serve(port, self.folder / "data"), *arguments],
                 env=self.backing.environment(**environment),
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -115,6 +114,10 @@ class Fleet:
                     manager.stop(20)
             if manager.process.poll() is None:
                 manager.kill()
+
+
+def _serve(port: int, data: Path) -> list[str]:
+    return ["serve", "--port", str(port), "--data", str(data)]
 
 
 @contextlib.contextmanager

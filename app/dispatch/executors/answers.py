@@ -15,6 +15,7 @@ MAX_TOKENS = 2**53
 MAX_USAGE_ROWS = 200
 LEAVING = frozenset({"shutdown", "draining"})
 """Error codes by which an agent says that it stops before it is done: no fault of the task."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _CODE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 
 
@@ -88,7 +89,7 @@ class SseReader:
             self._event = value.decode(errors="replace")
         elif name == b"data":
             self._data.append(value)
-            self._held += len(value)
+            self._held += len(value) + 1
 
 
 @dataclass(slots=True)
@@ -190,7 +191,7 @@ def _error_of(body: bytes) -> tuple[str | None, str | None]:
     try:
         value = parse_json(body)
     except Problem:
-        text = body[:500].decode(errors="replace").replace("\x00", "").strip()
+        text = _plain(body[:500].decode(errors="replace"))
         return None, text or None
     if isinstance(value, dict):
         inner = value.get("error")
@@ -202,7 +203,12 @@ def _code_and_message(value: dict[str, object]) -> tuple[str | None, str | None]
     code = value.get("code")
     message = value.get("message") or value.get("detail")
     valid = isinstance(code, str) and _CODE.fullmatch(code) is not None
-    return str(code) if valid else None, str(message)[:2000] if message else None
+    return str(code) if valid else None, _plain(str(message)) if message else None
+
+
+def _plain(text: str) -> str:
+    """Text of an agent without control characters, which could write on an operator's terminal or in a log."""
+    return _CONTROL.sub(" ", text[:2000]).strip()
 
 
 def _retry_after_s(text: str | None) -> float | None:

@@ -56,10 +56,15 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The agent is full or draining: nothing was tried."""
+    """Nothing was tried: the agent is full or leaving, or (`unreachable`) it did not accept the connection."""
 
     message: str
     retry_after_s: float | None = None
+    unreachable: bool = False
+
+    @property
+    def code(self) -> str:
+        return "executor_unreachable" if self.unreachable else "agent_busy"
 
 
 type Ending = Succeeded | Failed | Refused

@@ -14,13 +14,15 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from app.core.jsonbody import dump_json
 from app.dispatch.executors import answers
-from app.dispatch.executors.base import Ending, Failed, Request, Sink
+from app.dispatch.executors.base import Ending, Failed, Refused, Request, Sink
 from app.registry.addresses import AllowList, split_agent_url
 from app.settings import DispatchSettings
 
 CANCEL_TIMEOUT_S = 5.0
 ERROR_BODY_BYTES = 65_536
 DNS_CACHE_S = 10
+KEEPALIVE_S = 4.0
+"""Less than what agents' servers keep (uvicorn 5 s): a call on a connection that closes just then would be lost."""
 _HEADERS = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
 
 
@@ -59,7 +61,7 @@ class HttpExecutor:
     async def open(self) -> None:
         connector = aiohttp.TCPConnector(
             limit=0,
-            keepalive_timeout=30,
+            keepalive_timeout=KEEPALIVE_S,
             ttl_dns_cache=DNS_CACHE_S,
             resolver=_AllowedResolver(self._allow_list),
         )
@@ -85,9 +87,9 @@ class HttpExecutor:
         except aiohttp.ClientConnectorError as exc:
             if isinstance(exc.os_error, AddressNotAllowed):
                 return Failed("address_not_allowed", str(exc.os_error), retry=True)
-            return Failed("executor_unreachable", f"The agent cannot be reached: {exc.os_error}.", retry=True)
+            return Refused(f"The agent cannot be reached: {exc.os_error}.", unreachable=True)
         except (TimeoutError, aiohttp.ServerTimeoutError):
-            return Failed("executor_unreachable", "The agent did not accept the connection in time.", retry=True)
+            return Refused("The agent did not accept the connection in time.", unreachable=True)
         except aiohttp.ClientResponseError as exc:
             return answers.bad_response(f"The agent does not speak HTTP: {exc.message}.")
         except (aiohttp.ClientError, OSError) as exc:

@@ -1,0 +1,205 @@
+"""`/v1/tasks/{id}/events`: a snapshot first, every event once and in order, an end; or a page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from aiohttp import web
+
+from app.wiring import Yard
+from tests.api.verbs import Failing, Gate, put_pool, read, refused, register, run, submit, until_status
+from tests.support.stub_agent import stream
+
+App = tuple[httpx.AsyncClient, Yard]
+Event = tuple[int | None, str, Any]
+
+
+async def events_of(response: httpx.Response) -> AsyncIterator[Event]:
+    """Events of a stream as (id, name, data); comments are left out."""
+    frame: dict[str, str] = {}
+    async for line in response.aiter_lines():
+        if line.startswith(":"):
+            continue
+        if line:
+            name, _, value = line.partition(": ")
+            frame[name] = value
+        elif frame:
+            number = frame.get("id")
+            yield None if number is None else int(number), frame["event"], json.loads(frame["data"])
+            frame = {}
+
+
+@asynccontextmanager
+async def following(client: httpx.AsyncClient, task_id: str, after: int | None = None) -> AsyncIterator[Any]:
+    """An open stream of a task's events."""
+    headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": str(after)})
+    async with client.stream("GET", f"/v1/tasks/{task_id}/events", headers=headers) as response:
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["cache-control"] == "no-store"
+        yield events_of(response)
+
+
+async def all_events(client: httpx.AsyncClient, task_id: str, after: int | None = None) -> list[Event]:
+    """The stream to its end."""
+    async with asyncio.timeout(10), following(client, task_id, after) as events:
+        return [event async for event in events]
+
+
+class Talking:
+    """An agent that reports twice, waits for `go`, and reports again before its result."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+
+    async def __call__(self, request: web.Request, _: dict[str, Any]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for percent in (10, 20):
+            await response.write(b'event: progress\ndata: {"percent": %d}\n\n' % percent)
+        await self.go.wait()
+        for text in ("to", "ken"):
+            await response.write(b'event: token\ndata: {"text": "%s"}\n\n' % text.encode())
+        for percent in (30, 40):
+            await response.write(b'event: progress\ndata: {"percent": %d, "message": "m"}\n\n' % percent)
+        await response.write(b'event: result\ndata: {"result": "ok"}\n\n')
+        await response.write_eof()
+        return response
+
+
+async def test_a_stream_begins_with_a_snapshot_and_ends_with_the_task(served: App, agents: Any) -> None:
+    client, _ = served
+    talk = Talking()
+    agent = await agents(handler=talk)
+    await put_pool(client)
+    task_id = await submit(client)
+    async with asyncio.timeout(20), following(client, task_id) as events:
+        number, name, snapshot = await anext(events)
+        assert (number, name, snapshot["id"], snapshot["status"]) == (1, "snapshot", task_id, "queued")
+        await register(client, agent.url)
+        assert (await anext(events))[1:2] == ("task.running",)
+        talk.go.set()
+        rest = [event async for event in events]
+    stored = [event for event in rest if event[1] != "token"]
+    assert [event[0] for event in stored] == list(range(3, 3 + len(stored)))
+    assert [event[2]["data"]["percent"] for event in stored if event[1] == "task.progress"] == [10, 20, 30, 40]
+    assert stored[-1][1] == "task.succeeded"
+    tokens = [event for event in rest if event[1] == "token"]
+    assert [token[2]["text"] for token in tokens] == ["to", "ken"]
+    assert {token[0] for token in tokens} == {None}  # not stored, so not a place to resume from
+
+
+async def test_a_stream_is_resumed_without_gaps_or_repeats(served: App, agents: Any) -> None:
+    client, _ = served
+    talk = Talking()
+    agent = await agents(handler=talk)
+    await put_pool(client)
+    await register(client, agent.url)
+    task_id = await submit(client)
+    seen: list[int] = []
+    async with asyncio.timeout(20), following(client, task_id, 0) as events:
+        async for number, _, _ in events:
+            seen.append(number)
+            if len(seen) == 3:
+                break  # the connection is lost in the middle of it
+    talk.go.set()
+    await until_status(client, task_id, "succeeded")
+    seen += [number for number, _, _ in await all_events(client, task_id, seen[-1]) if number is not None]
+    assert seen == list(range(1, len(seen) + 1))
+    page = (await client.get(f"/v1/tasks/{task_id}/events", headers={"Accept": "application/json"})).json()
+    assert [event["seq"] for event in page["items"]] == seen
+    for after in range(len(seen)):
+        assert [event[0] for event in await all_events(client, task_id, after)] == seen[after:]
+
+
+async def test_a_final_task_has_a_short_stream(client: httpx.AsyncClient, agents: Any) -> None:
+    agent = await agents()
+    await put_pool(client)
+    await register(client, agent.url)
+    task = await run(client, 5)
+    (only,) = await all_events(client, task["id"])
+    assert (only[1], only[2]["status"], only[2]["result"]) == ("snapshot", "succeeded", 5)
+    last = only[0]
+    assert last is not None
+    # Somebody who has seen all of it gets an end, not silence.
+    assert await all_events(client, task["id"], last) == []
+    assert await all_events(client, task["id"], last + 100) == []
+
+
+async def test_a_replayed_task_has_one_history(client: httpx.AsyncClient, agents: Any) -> None:
+    agent = await agents(handler=Failing(times=2))
+    await put_pool(client, max_attempts=2)
+    await register(client, agent.url)
+    task = await run(client)
+    assert (await client.post(f"/v1/tasks/{task['id']}/retry")).status_code == 200
+    await until_status(client, task["id"], "succeeded")
+    names = [name for _, name, _ in await all_events(client, task["id"], 0)]
+    assert names == [
+        "task.queued", "task.running", "task.retrying", "task.running", "task.failed",
+        "task.replayed", "task.running", "task.succeeded",
+    ]  # fmt: skip
+
+
+async def test_closing_a_stream_does_not_stop_the_task(served: App, agents: Any) -> None:
+    client, _ = served
+    gate = Gate()
+    agent = await agents(handler=gate)
+    await put_pool(client)
+    await register(client, agent.url)
+    task_id = await submit(client)
+    await until_status(client, task_id, "running")
+    async with asyncio.timeout(10), following(client, task_id) as events:
+        assert (await anext(events))[2]["status"] == "running"
+    gate.open.set()
+    assert (await until_status(client, task_id, "succeeded", "cancelled"))["status"] == "succeeded"
+    assert not agent.cancels
+
+
+async def test_a_page_of_events_by_json(client: httpx.AsyncClient, agents: Any) -> None:
+    progress = [("progress", {"percent": n, "message": f"step {n}"}) for n in range(5)]
+    agent = await agents(handler=lambda request, _: stream(request, *progress, ("result", {"result": None})))
+    await put_pool(client)
+    await register(client, agent.url)
+    task_id = (await run(client))["id"]
+    seen: list[Any] = []
+    token: str | None = None
+    while True:
+        params = {"page_size": "3"} | ({"page_token": token} if token else {})
+        answer = await client.get(f"/v1/tasks/{task_id}/events", params=params, headers={"Accept": "application/json"})
+        assert answer.headers["content-type"] == "application/json"
+        page = answer.json()
+        assert len(page["items"]) <= 3
+        seen += page["items"]
+        token = page["next_page_token"]
+        if token is None:
+            break
+    assert [event["seq"] for event in seen] == list(range(1, 9))
+    assert [event["type"] for event in seen] == ["task.queued", "task.running"] + ["task.progress"] * 5 + [
+        "task.succeeded"
+    ]
+    assert seen[3]["data"] == {"percent": 1.0, "message": "step 1"}
+    other = await submit(client)
+    foreign = (
+        await client.get(f"/v1/tasks/{task_id}/events", params={"page_size": 1}, headers={"Accept": "application/json"})
+    ).json()["next_page_token"]
+    answer = await client.get(
+        f"/v1/tasks/{other}/events", params={"page_token": foreign}, headers={"Accept": "application/json"}
+    )
+    refused(answer, 400, "bad_page_token")
+
+
+async def test_a_place_that_cannot_be_is_refused(client: httpx.AsyncClient) -> None:
+    await put_pool(client)
+    task_id = await submit(client)
+    for value in ("-1", "x", "1.5", "+1", "1e3", " ", "9999999999", "\u0662", "0x1"):
+        headers = {"Last-Event-ID": value.encode()}
+        answer = await client.get(f"/v1/tasks/{task_id}/events", headers=headers)  # type: ignore[arg-type]
+        refused(answer, 400, "bad_request")
+    too_long = await client.get(f"/v1/tasks/{task_id}/events", headers={"Last-Event-ID": "1" * 21})
+    refused(too_long, 422, "validation_error")
+    assert (await read(client, task_id))["status"] == "queued"

@@ -1,0 +1,121 @@
+"""Heartbeats: through Redis to PostgreSQL, around Redis when it is away, never for an agent that is gone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from app.core.db import Database
+from app.core.nerve import Nerve
+from app.registry.heartbeats import KEY, Heartbeats
+from app.settings import DatabaseSettings, RedisSettings
+from tests.core.database import HandClock
+from tests.core.redis_process import RedisProcess
+from tests.registry.desk import Desk
+from tests.support.service import Backing
+
+type Make = Callable[..., Heartbeats]
+
+
+@pytest.fixture
+async def make(backing: Backing, db: Database, clock: HandClock) -> AsyncIterator[Make]:
+    """Builds the heartbeats of one manager after another."""
+    nerves: list[Nerve] = []
+
+    def made(database: Database = db, redis_url: str = backing.redis_url) -> Heartbeats:
+        nerves.append(Nerve(RedisSettings(url=redis_url, timeout_s=0.3, retry_after_s=0.1), clock))
+        return Heartbeats(database, nerves[-1], clock)
+
+    yield made
+    for nerve in nerves:
+        await nerve.close()
+
+
+@pytest.fixture
+async def desk(db: Database) -> Desk:
+    made = Desk(db)
+    await made.pool()
+    return made
+
+
+async def test_they_wait_in_redis_and_any_manager_flushes_them(make: Make, desk: Desk, clock: HandClock) -> None:
+    here, there = make(), make()
+    first, second = await desk.agent(1), await desk.agent(2)
+    here.record(first.id, 3)
+    clock.forward(1)
+    here.record(second.id, 0)
+    here.record(first.id, 2)
+    await here._batcher.close()
+    assert (await desk.read(first.id)).running == 0, "nothing was written yet"
+    await there.flush()
+    read = await desk.read(first.id)
+    assert (read.running, read.status, read.heartbeat_at) == (2, "busy", clock.now())
+    read = await desk.read(second.id)
+    assert (read.running, read.status) == (0, "idle")
+    assert await there._nerve.run(lambda client: client.keys(KEY + "*")) == [], "and taken once"
+
+
+async def test_with_redis_away_they_go_straight_to_postgres(
+    make: Make, desk: Desk, clock: HandClock, tmp_path: Path
+) -> None:
+    beats = make(redis_url=RedisProcess(tmp_path).url)
+    agent = await desk.agent()
+    beats.record(agent.id, 4)
+    await beats.close()
+    assert (await desk.read(agent.id)).running == 4
+
+
+async def test_an_older_beat_does_not_undo_a_newer(make: Make, desk: Desk, clock: HandClock) -> None:
+    old, new, agent = make(), make(), await desk.agent()
+    old._kept[agent.id] = (agent.id, clock.now(), 9)
+    clock.forward(5)
+    new.record(agent.id, 1)
+    await new.close()
+    await old.flush()
+    read = await desk.read(agent.id)
+    assert (read.running, read.heartbeat_at) == (1, clock.now())
+
+
+@pytest.mark.parametrize("status", ["failed", "maintenance", "draining", "starting", "gone"])
+async def test_they_do_not_change_a_status_that_somebody_set(make: Make, desk: Desk, status: str) -> None:
+    beats, agent = make(), await desk.agent()
+    await desk.sql("UPDATE agents SET status = $1", status)
+    beats.record(agent.id, 7)
+    await beats.close()
+    read = await desk.read(agent.id)
+    assert read.status == status
+    assert read.running == (0 if status == "gone" else 7)
+
+
+async def test_what_the_database_did_not_take_is_kept(
+    make: Make, desk: Desk, backing: Backing, clock: HandClock
+) -> None:
+    agent, closed = await desk.agent(), Database(DatabaseSettings(url=backing.database_url))
+    beats = make(closed)
+    beats.record(agent.id, 6)
+    await beats._batcher.close()
+    with pytest.raises(Exception, match="starting or stopping"):
+        await beats.flush()
+    await closed.start()
+    await beats.flush()
+    assert (await desk.read(agent.id)).running == 6
+    await closed.stop()
+
+
+async def test_last_seen_never_steps_back(make: Make, desk: Desk, clock: HandClock) -> None:
+    beats, agent = make(), await desk.agent()
+    beats.record(agent.id, 0)  # the clock of this test is far behind the database's
+    await beats.close()
+    assert (await desk.read(agent.id)).last_seen_at == agent.last_seen_at
+
+
+async def test_removed_and_unknown_agents_do_not_disturb_the_others(make: Make, desk: Desk) -> None:
+    beats, agent, removed = make(), await desk.agent(1), await desk.agent(2)
+    await desk.registry.remove(removed.id)
+    await desk.sql("DELETE FROM agents WHERE id = $1", removed.id)
+    beats.record(removed.id, 1)
+    beats.record(agent.id, 1)
+    await beats.close()
+    assert (await desk.read(agent.id)).running == 1
