@@ -23,7 +23,7 @@ from app.core.clock import Clock
 from app.core.db import Database
 from app.core.http import DATABASE_AWAY
 from app.core.leader import Leader
-from app.core.loop import Loop
+from app.core.loop import VITAL_BACKOFF_CAP_S, Loop
 from app.core.nerve import Nerve
 from app.core.wake import Wakes, notify
 from app.dispatch.attempt import Attempts
@@ -124,6 +124,7 @@ class Yard:
             Depth(db, self.clock, self.settings.tasks.max_queued),
             insert_batch=self.settings.tasks.insert_batch,
             on_queued=self._queued,
+            on_pinned=self._pinned,
             on_delayed=lambda: self.sweep_loop.wake(),  # noqa: PLW0108 - made later
         )
         self.rescue = RescueLoop(
@@ -154,7 +155,10 @@ class Yard:
         )
         sweep = SweepLoop(self.db, self.hub, self._queued, settings.tasks.sweep_interval_s)
         self.membership_loop = Loop(
-            "membership", self._membership_tick, interval_s=settings.dispatch.heartbeat_interval_s
+            "membership",
+            self._membership_tick,
+            interval_s=settings.dispatch.heartbeat_interval_s,
+            backoff_cap_s=VITAL_BACKOFF_CAP_S,
         )
         self.view_loop = Loop("registry-view", self._refresh, interval_s=settings.registry.refresh_interval_s)
         self.health_loop = Loop("health", health.tick, interval_s=min(5.0, settings.registry.probe_interval_s / 3))
@@ -163,7 +167,12 @@ class Yard:
             self.view_loop,
             self.health_loop,
             self.sweep_loop,
-            Loop("rescue", self.rescue.tick, interval_s=settings.dispatch.heartbeat_interval_s),
+            Loop(
+                "rescue",
+                self.rescue.tick,
+                interval_s=settings.dispatch.heartbeat_interval_s,
+                backoff_cap_s=VITAL_BACKOFF_CAP_S,
+            ),
             Loop("heartbeats", _no_delay(self.heartbeats.flush), interval_s=settings.registry.flush_interval_s),
             Loop("hub", self.hub.check, interval_s=HUB_CHECK_S),
             Loop("stats", StatsLoop(self.db, self.view).tick, interval_s=STATS_INTERVAL_S),
@@ -268,6 +277,9 @@ class Yard:
         self.dispatch.everywhere()
         if self.replicas is not None:
             self.replicas_loop.wake()
+
+    def _pinned(self) -> None:
+        self.dispatch.queued((), pinned=True)
 
     def _queued(self, pools: set[str]) -> None:
         self.dispatch.queued(pools)

@@ -71,7 +71,7 @@ class NullByte(Invalid):
 
 
 class Unavailable(Problem):
-    """A passing fault of ours: nothing was written, try again."""
+    """A passing fault of ours: try again."""
 
     status, code, title = 503, "unavailable", "Temporarily unavailable"
 

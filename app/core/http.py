@@ -183,7 +183,8 @@ def add_error_handlers(app: FastAPI) -> None:
     async def on_database(request: Request, exc: Exception) -> Response:
         log.warning("database_unavailable", path=request.url.path, error=repr(exc))
         return problem_response(
-            Unavailable("The database is not available right now; nothing was written."), request.url.path
+            Unavailable("The database is not available right now; try again (with an Idempotency-Key, safely)."),
+            request.url.path,
         )
 
     async def on_bug(request: Request, exc: Exception) -> Response:

@@ -16,10 +16,12 @@ log = structlog.get_logger()
 
 LOOP_ERRORS = Counter("yard_loop_errors", "Ticks of background loops that failed.", ["loop"])
 BACKOFF_CAP_S = 30.0
+VITAL_BACKOFF_CAP_S = 2.0
+"""For the loops without which no task runs: after an outage they are back at once."""
 
 
 class Loop:
-    """Owns sleep, jitter (±10 %), backoff (doubling up to 30 s) and stop; the domain gives `tick`.
+    """Owns sleep, jitter (±10 %), backoff (doubling up to `backoff_cap_s`) and stop; the domain gives `tick`.
 
     `wake()` makes the next tick run at once, also when it arrives during a tick; it does not cut a backoff short,
     so that wakes cannot turn an outage into a storm.
@@ -31,11 +33,13 @@ class Loop:
         tick: Callable[[], Awaitable[float | None]],
         *,
         interval_s: float,
+        backoff_cap_s: float = BACKOFF_CAP_S,
         rng: random.Random | None = None,
     ) -> None:
         self.name = name
         self._tick = tick
         self._interval_s = interval_s
+        self._backoff_cap_s = backoff_cap_s
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -79,7 +83,7 @@ class Loop:
             LOOP_ERRORS.labels(self.name).inc()
             if self.failures == 1:  # once an outage, not once a tick
                 log.error("loop_failed", loop=self.name, error=repr(exc), exc_info=_unexpected(exc))
-            return self._jittered(min(BACKOFF_CAP_S, 0.1 * 2.0**self.failures))
+            return self._jittered(min(self._backoff_cap_s, 0.1 * 2.0**self.failures))
         if self.failures:
             log.info("loop_recovered", loop=self.name, failed_ticks=self.failures)
         self.failures = 0

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from app.core.clock import Clock
 from app.core.db import Database, HotConnection
-from app.core.loop import Loop
+from app.core.loop import VITAL_BACKOFF_CAP_S, Loop
 from app.dispatch.attempt import Attempts
 from app.dispatch.membership import Membership
 from app.dispatch.placer import Placer
@@ -59,14 +59,14 @@ class DispatchLoop:
         self._skipped: dict[str, int] = {}
         self._poll_at = 0.0
         self.attempts: Attempts | None = None
-        self.loop = Loop("dispatch", self.tick, interval_s=settings.poll_interval_s)
+        self.loop = Loop("dispatch", self.tick, interval_s=settings.poll_interval_s, backoff_cap_s=VITAL_BACKOFF_CAP_S)
         self.paused = False
 
-    def queued(self, pools: Iterable[str]) -> None:
-        """Something became claimable in these pools; an empty hint means anywhere."""
+    def queued(self, pools: Iterable[str], *, pinned: bool = False) -> None:
+        """Something became claimable in these pools; an empty hint means anywhere. `pinned`: for one agent only."""
         named = set(pools)
         self._maybe |= named or set(self._view.pools)
-        self._pinned_maybe = True
+        self._pinned_maybe |= pinned or not named
         self.loop.wake()
 
     def freed(self, pool: str) -> None:

@@ -109,10 +109,11 @@ class Tasks:
         *,
         insert_batch: int,
         on_queued: Callable[[set[str]], None],
+        on_pinned: Callable[[], None],
         on_delayed: Callable[[], None],
     ) -> None:
         self._db, self._view, self._hub, self._depth = db, view, hub, depth
-        self._on_queued, self._on_delayed = on_queued, on_delayed
+        self._on_queued, self._on_pinned, self._on_delayed = on_queued, on_pinned, on_delayed
         self._inserter: Batcher[list[NewTask], set[UUID]] = Batcher(
             self._insert,
             limit=insert_batch,
@@ -266,6 +267,8 @@ class Tasks:
             else:
                 added = await queue.insert(connection, [task for group in groups for task in group])
         self._on_queued({task.pool for group in groups for task in group})
+        if any(task.pinned_agent_id is not None for group in groups for task in group):
+            self._on_pinned()
         if any(task.run_at is not None or task.deadline_s is not None for group in groups for task in group):
             self._on_delayed()
         return [{task.id for task in group if task.id in added} for group in groups]

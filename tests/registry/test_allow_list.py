@@ -91,6 +91,25 @@ def test_any_text_is_a_url_or_a_problem(text: str) -> None:
     assert host and 0 < port < 65536
 
 
+@pytest.mark.parametrize(
+    "host", ["127.1", "0x7f000001", "2130706433", "0177.0.0.1", "127.0.1", "0x7f.1", "１２７.1", "127.0.0.01"]
+)
+async def test_a_number_that_only_some_read_as_an_address_is_refused(host: str) -> None:
+    with pytest.raises(BadUrl, match=r"unusual form|does not resolve|cannot be read"):
+        await DEFAULT.check_url(f"http://{host}:9000")
+
+
+async def test_what_is_refused_for_its_place_says_so_however_it_is_written() -> None:
+    for host in ("0xa9fea9fe", "169.16689662", "8.8.2056"):
+        with pytest.raises(AddressRefused):
+            await DEFAULT.check_url(f"http://{host}")
+
+
+async def test_addresses_and_names_are_taken_as_they_are() -> None:
+    for host in ("127.0.0.1", "[::1]", "localhost", "10.1.2.3", "[::ffff:10.1.2.3]"):
+        assert await DEFAULT.check_url(f"http://{host}:9000") == f"http://{host}:9000"
+
+
 async def test_a_name_is_judged_by_its_addresses() -> None:
     assert await DEFAULT.check_url("http://localhost:1/base/") == "http://localhost:1/base"
     with pytest.raises(AddressRefused):

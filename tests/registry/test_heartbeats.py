@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from app.core.clock import Clock
 from app.core.db import Database
 from app.core.nerve import Nerve
 from app.registry.heartbeats import KEY, Heartbeats
@@ -17,6 +20,18 @@ from tests.registry.desk import Desk
 from tests.support.service import Backing
 
 type Make = Callable[..., Heartbeats]
+
+
+class Ahead(Clock):
+    """The clock of a host that is an hour ahead."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(hours=1)
+
+
+async def database_now(desk: Desk) -> datetime:
+    async with desk.db.hot() as connection:
+        return cast(datetime, await connection.fetchval("SELECT clock_timestamp()"))
 
 
 @pytest.fixture
@@ -76,6 +91,31 @@ async def test_an_older_beat_does_not_undo_a_newer(make: Make, desk: Desk, clock
     await old.flush()
     read = await desk.read(agent.id)
     assert (read.running, read.heartbeat_at) == (1, clock.now())
+
+
+async def test_a_host_whose_clock_is_ahead_makes_nobody_look_alive(make: Make, desk: Desk) -> None:
+    ahead, right, agent = make(), make(), await desk.agent()
+    ahead._clock, right._clock = Ahead(), Clock()
+    ahead.record(agent.id, 1)
+    await ahead.close()
+    read = await desk.read(agent.id)
+    assert read.running == 1 and read.heartbeat_at is not None
+    now = await database_now(desk)
+    assert max(read.heartbeat_at, read.last_seen_at) <= now
+    right.record(agent.id, 2)
+    await right.close()
+    assert (await desk.read(agent.id)).running == 2, "and the beats that others hear count"
+
+
+async def test_a_beat_already_noted_in_the_future_does_not_hold_up_the_next(make: Make, desk: Desk) -> None:
+    beats, agent = make(), await desk.agent()
+    beats._clock = Clock()
+    await desk.sql("UPDATE agents SET heartbeat_at = now() + interval '1 hour'")
+    # A beat of the same moment, heard by a host that is ahead as well: nothing is later than now.
+    beats._kept[agent.id] = (agent.id, Ahead().now(), 3)
+    await beats.close()
+    read = await desk.read(agent.id)
+    assert read.running == 3 and read.heartbeat_at is not None and read.heartbeat_at <= await database_now(desk)
 
 
 @pytest.mark.parametrize("status", ["failed", "maintenance", "draining", "starting", "gone"])

@@ -160,9 +160,34 @@ async def test_what_a_crashed_replica_left_behind_ends_with_it(host: Host, tmp_p
 
     async def noticed() -> bool:
         (row,) = await host.tick()
-        return bool(row["state"] == "backoff" and not lives(child))
+        return bool(row["state"] == "backoff")
+
+    async def ended() -> bool:
+        return not lives(child)
 
     await host.until(noticed)
+    await host.until(ended)
+
+
+async def test_what_is_left_from_before_ends_before_a_restart(host: Host, tmp_path: Path) -> None:
+    note = tmp_path / "child"
+    await host.wish(1, *with_child(note, "exit 1"))
+    (row,) = await host.tick()
+    child = await until_noted(host, note)
+
+    async def dead() -> bool:
+        return not host.alive(row)
+
+    await host.until(dead)
+    await host.sql("UPDATE replicas SET state = 'backoff', start_after = now()")  # noted by one who then died
+    note.unlink()
+    await host.tick()
+
+    async def ended() -> bool:
+        return not lives(child)
+
+    await host.until(ended)
+    await host.wish(0, *ASLEEP)
 
 
 async def test_the_end_of_the_service_reaches_what_replicas_left_behind(host: Host, tmp_path: Path) -> None:
@@ -213,7 +238,7 @@ async def test_a_changed_launch_replaces_the_replicas_one_by_one(host: Host) -> 
         assert states.count("draining") <= 1
         for row in rows:
             if row["state"] == "running" and row["id"] not in {old_row["id"] for old_row in old}:
-                await host.registered(row, row["pid"])
+                await host.registered(row, 1000 + row["pid"] % 60_000)
         return states == ["running"] * 3 and not {row["id"] for row in rows} & {row["id"] for row in old}
 
     await host.until(settled)
@@ -247,6 +272,8 @@ async def test_a_changed_launch_starts_one_in_backoff_at_once(host: Host) -> Non
     await host.wish(1, *ASLEEP)
     (now,) = await host.tick()
     assert now["id"] == row["id"] and now["state"] == "running" and host.alive(now)
+    assert now["launch_hash"] != row["launch_hash"]
+    assert await host.tick() == [now], "it has the new launch, so that there is nothing to replace"
 
 
 async def test_other_changes_of_a_pool_replace_nothing(host: Host) -> None:

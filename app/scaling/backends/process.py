@@ -145,20 +145,30 @@ class ProcessBackend:
     def _log_pipe(self, pool: str, replica_id: UUID) -> int:
         """The end of a pipe to write to; the process at its other end keeps the log, and lives as long as a writer."""
         path = self._logs / f"{pool}-{str(replica_id)[:8]}.log"
-        command = [sys.executable, "-I", "-S", logcopy.__file__, str(path.absolute()), str(LOG_BYTES)]
         self._copiers = [copier for copier in self._copiers if copier.poll() is None]
         reading, writing = os.pipe()
         try:
             self._logs.mkdir(parents=True, exist_ok=True)
-            self._copiers.append(
-                subprocess.Popen(command, stdin=reading, env={}, cwd="/", start_new_session=True)  # noqa: S603
-            )
+            self._copiers.append(_copier(path.absolute(), reading))
         except OSError as exc:
             os.close(writing)
             raise CannotLaunch(f"its log cannot be kept: {exc}") from exc
         finally:
             os.close(reading)
         return writing
+
+
+def _copier(path: Path, reading: int) -> subprocess.Popen[bytes]:
+    """Copies `reading` to the log. It may outlive the service, and with it whoever reads the service's own output."""
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-I", "-S", logcopy.__file__, str(path), str(LOG_BYTES)],
+        stdin=reading,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={},
+        cwd="/",
+        start_new_session=True,
+    )
 
 
 def _program(name: str) -> str:
