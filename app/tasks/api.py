@@ -25,7 +25,8 @@ from app.registry.wire import NAME
 from app.tasks import queries, wire
 from app.tasks.queries import task_json
 from app.tasks.records import TaskRecord
-from app.tasks.service import Accepted, Tasks
+from app.tasks.service import Tasks
+from app.tasks.submission import Accepted
 
 TaskId = Annotated[UUID, Path(examples=[wire.TASK_EXAMPLE["id"]])]
 IdempotencyKey = Annotated[

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 from uuid import UUID
-
-import uuid_utils
 
 from app.auth.callers import Caller
 from app.core.batch import Batcher
 from app.core.db import Database, HotConnection
 from app.core.errors import Conflict, Invalid, NotFound, Unavailable
 from app.core.http import is_bad_row
-from app.core.jsonbody import dump_json
 from app.core.wake import notify
 from app.events.hub import Hub
 from app.registry.records import PoolRecord
@@ -28,6 +20,7 @@ from app.tasks import queries, queue
 from app.tasks.depth import Depth
 from app.tasks.queue import NewTask
 from app.tasks.records import TaskRecord
+from app.tasks.submission import Accepted, Submission, at, keys_of, mark_of, new_task
 from app.tasks.telemetry import current_traceparent
 
 CANCEL_TOPIC = "cancel"
@@ -67,34 +60,6 @@ class TaskFinal(Conflict):
 
 class NotFailed(Conflict):
     code, title = "task_not_failed", "The task has not failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What a caller asked for; `payload` is a plain JSON value."""
-
-    pool: str | None
-    type: str | None
-    payload: Any
-    priority: int = 0
-    deadline_s: float | None = None
-    run_at: datetime | None = None
-    agent_id: UUID | None = None
-    concurrency_key: str | None = None
-    complexity: float = 0.5
-    max_attempts: int | None = None
-    synthetic: bool = False
-    thread_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A durable task. `replayed`: an earlier request with the same idempotency key made it."""
-
-    id: UUID
-    pool: str
-    status: str
-    replayed: bool = False
 
 
 class Tasks:
@@ -140,8 +105,8 @@ class Tasks:
         `many` tells a batch from a single submission: they have keys of their own and name errors by position.
         """
         pools = [await self._pool_of(item, index if many else None) for index, item in enumerate(submissions)]
-        keys = _keys(idempotency_key, len(submissions), many)
-        mark = _hash(submissions) if idempotency_key is not None else None
+        keys = keys_of(idempotency_key, len(submissions), many)
+        mark = mark_of(submissions) if idempotency_key is not None else None
         if mark is not None:
             replayed = await self._replay(caller.tenant, keys, mark)
             if replayed is not None:
@@ -155,7 +120,7 @@ class Tasks:
         await self._depth.admit(Counter(pool.name for pool in pools))
         trace = current_traceparent()
         new = [
-            _new_task(caller, item, pool, key, mark, trace)
+            new_task(caller, item, pool, key, mark, trace)
             for item, pool, key in zip(submissions, pools, keys, strict=True)
         ]
         added = await self._inserter.put(new)
@@ -236,8 +201,8 @@ class Tasks:
             if item.pool is None and item.type is not None and (pool := self._view.pool_for_type(item.type)):
                 return pool
         if item.pool is not None:
-            raise PoolNotFound(f"There is no pool {item.pool!r}.", extra=_at(index, "pool", "no such pool"))
-        raise NoPoolForType(f"No pool has the skill {item.type!r}.", extra=_at(index, "type", "no pool has this skill"))
+            raise PoolNotFound(f"There is no pool {item.pool!r}.", extra=at(index, "pool", "no such pool"))
+        raise NoPoolForType(f"No pool has the skill {item.type!r}.", extra=at(index, "type", "no pool has this skill"))
 
     def _check(self, item: Submission, pool: PoolRecord, index: int | None) -> None:
         errors = pool.input_contract.errors(item.payload)
@@ -248,7 +213,7 @@ class Tasks:
             raise ContractViolation(f"{first['path']}: {first['message']}", extra={"errors": listed, "pool": pool.name})
         if item.agent_id is not None and item.agent_id not in self._view.agents_of(pool.name):
             raise AgentNotInPool(
-                f"The pool {pool.name!r} has no agent {item.agent_id}.", extra=_at(index, "agent_id", "not in the pool")
+                f"The pool {pool.name!r} has no agent {item.agent_id}.", extra=at(index, "agent_id", "not in the pool")
             )
 
     async def _replay(self, tenant: str, keys: Sequence[str | None], mark: bytes) -> list[Accepted] | None:
@@ -283,48 +248,3 @@ async def _insert_whole(connection: HotConnection, groups: Sequence[list[NewTask
         if partial:
             await queue.withdraw(connection, partial)
     return added - partial
-
-
-def _keys(key: str | None, count: int, many: bool) -> list[str | None]:
-    if key is None:
-        return [None] * count
-    # A control character cannot stand in a header, so a batch never meets a single submission's key.
-    return [f"{key}\x1f{index}" for index in range(count)] if many else [key]
-
-
-def _hash(submissions: Sequence[Submission]) -> bytes:
-    parts = [[getattr(item, name) for name in Submission.__dataclass_fields__] for item in submissions]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).digest()
-
-
-def _at(index: int | None, path: str, message: str) -> dict[str, object]:
-    return {"errors": [{"path": path if index is None else f"tasks.{index}.{path}", "message": message}]}
-
-
-def _default_type(pool: PoolRecord) -> str:
-    return max(pool.skills, key=lambda name: (pool.skills[name], name)) if pool.skills else pool.name
-
-
-def _new_task(
-    caller: Caller, item: Submission, pool: PoolRecord, key: str | None, mark: bytes | None, trace: str | None
-) -> NewTask:
-    return NewTask(
-        id=UUID(bytes=uuid_utils.uuid7().bytes),
-        tenant=caller.tenant,
-        submitted_by=caller.id,
-        pool=pool.name,
-        type=item.type or _default_type(pool),
-        payload=dump_json(item.payload),
-        priority=item.priority,
-        max_attempts=item.max_attempts or pool.max_attempts,
-        pinned_agent_id=item.agent_id,
-        run_at=item.run_at,
-        deadline_s=item.deadline_s,
-        complexity=item.complexity,
-        concurrency_key=item.concurrency_key,
-        thread_id=item.thread_id,
-        synthetic=item.synthetic,
-        idempotency_key=key,
-        request_hash=mark,
-        traceparent=trace,
-    )

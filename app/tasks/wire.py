@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.registry.wire import NAME, TYPE_NAME
-from app.tasks.service import Submission
+from app.tasks.submission import Submission
 
 MAX_BATCH = 1000
 

@@ -128,7 +128,8 @@ async def test_a_final_task_has_a_short_stream(client: httpx.AsyncClient, agents
     assert last is not None
     # Somebody who has seen all of it gets an end, not silence.
     assert await all_events(client, task["id"], last) == []
-    assert await all_events(client, task["id"], last + 100) == []
+    ahead = await client.get(f"/v1/tasks/{task['id']}/events", headers={"Last-Event-ID": str(last + 100)})
+    assert (ahead.status_code, ahead.json()["code"]) == (400, "bad_request")
 
 
 async def test_a_replayed_task_has_one_history(client: httpx.AsyncClient, agents: Any) -> None:

@@ -55,7 +55,7 @@ async def prepare(client: httpx.AsyncClient, agent_url: str) -> There:
     await put_pool(client, "log_analyzer", skills={"log_analysis": 1.0})
     await put_pool(client, "idle")
     worker = await register(client, agent_url, "log_analyzer", slots=50)
-    spare = await register(client, agent_url, "idle")
+    spare = await register(client, agent_url + "/spare", "idle")
     done = await run(client, {"log": "x"}, pool="log_analyzer")
     failed = await run(client, {"fail": True}, pool="log_analyzer", max_attempts=1)
     assert (done["status"], failed["status"]) == ("succeeded", "failed")

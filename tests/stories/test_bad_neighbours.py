@@ -109,7 +109,7 @@ async def test_a_row_that_the_database_refuses_fails_alone(app: tuple[httpx.Asyn
     good = [client.post("/v1/tasks", json={"pool": "p"}) for _ in range(20)]
     # Past every check of ours: what a bug, or a check that we lack, would let through.
     from app.auth.callers import Caller
-    from app.tasks.service import Submission
+    from app.tasks.submission import Submission
 
     bad = yard.tasks.submit(
         Caller("x", "default", frozenset({"admin"})), [Submission("p", None, {}, thread_id="a\x00b")]
