@@ -111,7 +111,9 @@ class DispatchSettings(BaseSettings):
     max_result_bytes: int = Field(1_048_576, ge=1024, description="A larger answer of an executor fails the attempt.")
     max_event_bytes: int = Field(65_536, ge=256, description="A larger progress, token or usage event fails it too.")
     max_events_per_attempt: int = Field(10_000, ge=1, description="More stored events than this fail the attempt.")
-    busy_retry_s: float = Field(1.0, gt=0, description="Re-queue delay after 429 or 503 without Retry-After.")
+    busy_retry_s: float = Field(
+        1.0, gt=0, description="Pause of an agent that answered 429 or 503 without Retry-After."
+    )
     max_rescues: int = Field(50, ge=1, description="A task whose managers died so often is failed.")
     rejoin_patience_s: float = Field(5.0, ge=0, description="A rescued task waits so long for the agent that had it.")
 

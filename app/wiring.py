@@ -112,10 +112,17 @@ class Yard:
             db, self.clock, self.view, self.membership, self.slots, self.placer, self.hub, settings, self.me
         )
         self.attempts = Attempts(
-            self.executor, self.placer, self.settler, self.hub, self.clock, settings, self.dispatch.freed
+            self.executor,
+            self.placer,
+            self.settler,
+            self.hub,
+            self.clock,
+            settings,
+            self.dispatch.freed,
+            self._returned,
         )
         self.dispatch.attempts = self.attempts
-        self.placer.on_warm = lambda pool: self.dispatch.queued({pool})
+        self.placer.on_warm = lambda pool: self.dispatch.queued({pool}, pinned=True)
         self._peer_hints: Batcher[str, None] = Batcher(self._tell_peers, limit=1000)
         self.tasks = Tasks(
             db,
@@ -124,7 +131,7 @@ class Yard:
             Depth(db, self.clock, self.settings.tasks.max_queued),
             insert_batch=self.settings.tasks.insert_batch,
             on_queued=self._queued,
-            on_pinned=self._pinned,
+            on_inserted=self._inserted,
             on_delayed=lambda: self.sweep_loop.wake(),  # noqa: PLW0108 - made later
         )
         self.rescue = RescueLoop(
@@ -278,10 +285,15 @@ class Yard:
         if self.replicas is not None:
             self.replicas_loop.wake()
 
-    def _pinned(self) -> None:
-        self.dispatch.queued((), pinned=True)
+    def _returned(self, pool: str) -> None:
+        self._queued({pool})
 
     def _queued(self, pools: set[str]) -> None:
+        """Tasks of these pools may be claimed; among them, perhaps, some that only one agent may run."""
+        self._inserted(pools)
+        self.dispatch.queued(pools, pinned=True)
+
+    def _inserted(self, pools: set[str]) -> None:
         self.dispatch.queued(pools)
         if not self.membership.alone:
             for pool in pools:

@@ -100,6 +100,16 @@ class Batcher[Item, Answer]:
         self.waiting_weight -= weight
         return batch
 
+    async def _one_by_one(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        try:
+            for pair in batch:
+                await self._write_one([pair])
+        finally:
+            for _, future in batch:
+                if not future.done():  # cut short: nobody may wait for ever
+                    future.set_exception(BatcherClosed())
+                    future.exception()
+
     async def _write_one(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._write([item for item, _ in batch])
@@ -107,8 +117,7 @@ class Batcher[Item, Answer]:
                 raise RuntimeError(f"{len(answers)} answers for a batch of {len(batch)}")  # noqa: TRY301
         except BaseException as exc:
             if len(batch) > 1 and isinstance(exc, Exception) and self._isolate(exc):
-                for pair in batch:
-                    await self._write_one([pair])
+                await self._one_by_one(batch)
                 return
             for _, future in batch:
                 if not future.done():

@@ -78,7 +78,8 @@ class Held:
 
 
 class Attempts:
-    """Runs attempts to their end. `on_freed(pool)` is called when a slot is free again."""
+    """Runs attempts to their end. `on_freed(pool)` is called when a slot is free again, `on_returned(pool)` when a task
+    is back in the queue and may be claimed at once."""
 
     def __init__(
         self,
@@ -89,9 +90,11 @@ class Attempts:
         clock: Clock,
         settings: DispatchSettings,
         on_freed: Callable[[str], None],
+        on_returned: Callable[[str], None] = lambda _pool: None,
     ) -> None:
         self._executor, self._placer, self._settler, self._hub = executor, placer, settler, hub
-        self._clock, self._settings, self._on_freed = clock, settings, on_freed
+        self._clock, self._settings = clock, settings
+        self._on_freed, self._on_returned = on_freed, on_returned
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._models, self._window = Models(), SuccessWindow()
         self._side_work: set[asyncio.Task[None]] = set()
@@ -183,7 +186,7 @@ class Attempts:
 
     async def _settle(self, held: Held, ending: Ending | None) -> None:
         self._report(held, ending)
-        if held.revoked == "cancelled":
+        if held.revoked in ("cancelled", "lost"):
             self._tell_to_stop(held)
         settled = self._settled(held, ending)
         if settled is None:
@@ -199,7 +202,10 @@ class Attempts:
             )
         if not ours:
             log.info("result_refused", task_id=str(held.task.id), fence=held.fence, outcome=settled.outcome)
-        elif settled.status != "queued":
+        elif settled.status == "queued":
+            if not settled.delay_s:
+                self._on_returned(held.pool.name)
+        else:
             DURATION.observe(held.task.waited_s + self._clock.monotonic() - held.started)
 
     def _settled(self, held: Held, ending: Ending | None) -> Settled | None:

@@ -39,10 +39,10 @@ def cooling_s(refused: Refused, failures: int, busy_retry_s: float, random01: fl
     A busy one: what it asked for, at most 60 s. One that cannot be reached: 1, 2, 4 … 30 s by `failures` in a row.
     """
     if refused.unreachable:
-        base = min(UNREACHABLE_CAP_S, 2.0 ** min(failures - 1, 10))
+        base, most = 2.0 ** min(failures - 1, 10), UNREACHABLE_CAP_S
     else:
-        base = min(MAX_REFUSAL_S, busy_retry_s if refused.retry_after_s is None else refused.retry_after_s)
-    return max(LEAST_REFUSAL_S, base * (0.75 + 0.5 * random01))
+        base, most = busy_retry_s if refused.retry_after_s is None else refused.retry_after_s, MAX_REFUSAL_S
+    return max(LEAST_REFUSAL_S, min(most, base * (0.75 + 0.5 * random01)))
 
 
 def settle(tried: Tried, ending: Ending, policy: RetryPolicy, random01: float) -> Settled:

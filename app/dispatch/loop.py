@@ -56,6 +56,7 @@ class DispatchLoop:
         self._slots, self._placer, self._hub, self._settings, self._me = slots, placer, hub, settings, me
         self._maybe: set[str] = set()
         self._pinned_maybe = True
+        self._pinned_waiting = False
         self._skipped: dict[str, int] = {}
         self._poll_at = 0.0
         self.attempts: Attempts | None = None
@@ -71,6 +72,7 @@ class DispatchLoop:
 
     def freed(self, pool: str) -> None:
         """A slot of the pool is free again."""
+        self._pinned_maybe |= self._pinned_waiting
         if pool in self._maybe or self._pinned_maybe:
             self.loop.wake()
 
@@ -123,6 +125,7 @@ class DispatchLoop:
         if self._pinned_maybe:
             self._pinned_maybe = False
             waiting = await queue.pinned_to(connection)
+            self._pinned_waiting = bool(waiting)
             free = {agent: self._slots.free(str(agent)) for agent in waiting}
             if any(free.values()):
                 ready += await queue.ready_pinned(connection, list(free), list(free.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -43,13 +44,17 @@ class Placer:
         self._known: dict[str, set[str]] = {}
         self._labelled: set[str] = set()
         self._max_labelled = max_labelled
-        self._cooling: dict[str, asyncio.TimerHandle] = {}
+        self._cooling: dict[str, tuple[asyncio.TimerHandle, datetime, bool]] = {}
         self._unreachable: dict[str, int] = {}
         self.on_warm: Callable[[str], None] = lambda _pool: None
 
     def follow_registry(self) -> None:
         """Take over what the registry says now: agents, slots, balancers."""
         now = self._clock.monotonic()
+        for name, (_, registered_at, _) in list(self._cooling.items()):
+            agent = self._view.agents.get(UUID(name))
+            if agent is None or agent.registered_at != registered_at:
+                self._end_pause(name)  # it is gone, or it has started anew
         self._slots.set_agents(
             {
                 str(agent.id): AgentSlots(agent.pool, agent.slots, agent.works and str(agent.id) not in self._cooling)
@@ -110,12 +115,21 @@ class Placer:
         self._unreachable[name] = failures
         pause_s = cooling_s(refusal, failures, self._settings.busy_retry_s, self._rng.random())
         self._slots.set_eligible(name, False)
-        self._cooling[name] = asyncio.get_running_loop().call_later(pause_s, self._warm, name)
+        timer = asyncio.get_running_loop().call_later(pause_s, self._warm, name)
+        self._cooling[name] = (timer, self._view.agents[agent_id].registered_at, refusal.unreachable)
         log.info("agent_cooling", agent_id=name, seconds=round(pause_s, 1), reason=refusal.code)
 
     def reached(self, agent_id: UUID) -> None:
-        """The agent took a call: its next failure to do so is the first again."""
-        self._unreachable.pop(str(agent_id), None)
+        """The agent took a call: if it could not be reached before, that is over."""
+        name = str(agent_id)
+        self._unreachable.pop(name, None)
+        if name in self._cooling and self._cooling[name][2]:
+            self._end_pause(name)
+            self._warm(name)
+
+    def _end_pause(self, name: str) -> None:
+        self._cooling.pop(name)[0].cancel()
+        self._unreachable.pop(name, None)
 
     def _warm(self, name: str) -> None:
         self._cooling.pop(name, None)
@@ -126,7 +140,7 @@ class Placer:
 
     def close(self) -> None:
         """Forget the pauses."""
-        for timer in self._cooling.values():
+        for timer, _, _ in self._cooling.values():
             timer.cancel()
         self._cooling.clear()
 

@@ -84,7 +84,7 @@ class RescueLoop:
             log.warning("tasks_rescued", count=len(rows))
             RESCUED.inc(len(rows))
             self._hub.changed([row["id"] for row in rows])
-            self._dispatch.queued({row["pool"] for row in rows})
+            self._dispatch.queued({row["pool"] for row in rows}, pinned=True)
         return len(rows) == BATCH
 
     def _drop_lost(self) -> None:

@@ -160,11 +160,12 @@ class Registry:
         return record, secrets.join(secrets.AGENT_PREFIX, str(record.id), secret)
 
     async def _displace(self, connection: AsyncConnection, pool: str, url: str) -> None:
-        """Another pool's agent at this URL that fails, leaves or has fallen silent is gone: its executor is a new one.
+        """Another pool's agent at this URL that fails, leaves or sends no heartbeats is gone: the newest word counts.
 
         Silence counts without a failed probe: what answers `/health` there may well be the newcomer.
         """
-        silent = Agent.heartbeat_at < func.clock_timestamp() - _seconds(self._silent_after_s)
+        heard_at = func.coalesce(Agent.heartbeat_at, Agent.registered_at)
+        silent = heard_at < func.clock_timestamp() - _seconds(self._silent_after_s)
         left = Agent.status.in_(("failed", "draining")) | silent
         statement = update(Agent).where(Agent.url == url, Agent.pool != pool, Agent.status != "gone", left)
         values = {"status": "gone", "status_reason": f"its URL moved to the pool {pool}"}

@@ -22,6 +22,7 @@ class QueueFull(Unavailable):
 class _Estimate:
     queued: int
     added: int
+    counted_at: float
     due: float
 
 
@@ -58,11 +59,11 @@ class Depth:
 
     async def _recount(self, pool: str, last: _Estimate | None, count: int) -> _Estimate:
         now = self._clock.monotonic()
-        if last is not None and now < last.due and last.due - now < RECOUNT_CLOSE_S and not self._fits(last, count):
+        if last is not None and now - last.counted_at < RECOUNT_CLOSE_S and not self._fits(last, count):
             return last  # counted a moment ago: full is full
         async with self._db.hot() as connection:
             queued = await queue.depth(connection, pool, self._max + 1)
         close = queued + count >= CLOSE * self._max
-        fresh = _Estimate(queued, 0, now + (RECOUNT_CLOSE_S if close else RECOUNT_FAR_S))
+        fresh = _Estimate(queued, 0, now, now + (RECOUNT_CLOSE_S if close else RECOUNT_FAR_S))
         self._estimates[pool] = fresh
         return fresh

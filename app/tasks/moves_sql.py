@@ -23,19 +23,22 @@ WITH input AS (
   AS i(id, fence, status, outcome, event_type, event_data, result, error_code, error_message, delay_s, counted, rejoin)
 ), held AS (
   -- Locked in key order: a rescue or a cancel of the same rows must not wait for us while we wait for it.
-  SELECT t.id, t.fence, t.manager_id, t.attempt AS tried
+  SELECT t.id, t.fence, t.manager_id, t.attempt AS tried, t.pool, t.priority, t.tenant, t.tag
   FROM tasks t JOIN (SELECT DISTINCT id, fence FROM input) i ON i.id = t.id AND i.fence = t.fence
   WHERE t.status = 'running' ORDER BY t.id FOR UPDATE OF t
+), ranked AS (
+  SELECT *, row_number() OVER (PARTITION BY pool, priority, tenant ORDER BY tag, id) AS nth FROM held
 ), done AS (
   UPDATE tasks t SET status = i.status, result = i.result, error_code = i.error_code, error_message = i.error_message,
     attempt = t.attempt - CASE WHEN i.counted THEN 0 ELSE 1 END, event_seq = t.event_seq + 1, manager_id = NULL,
-    rejoin = i.rejoin, tag = CASE WHEN i.status = 'queued' THEN GREATEST(t.tag, {head_of("t")}) ELSE t.tag END,
+    rejoin = i.rejoin,
+    tag = CASE WHEN i.status = 'queued' THEN GREATEST(t.tag, {head_of("t")} + h.nth) ELSE t.tag END,
     wake_at = CASE WHEN i.status = 'queued' AND i.delay_s > 0
       THEN clock_timestamp() + make_interval(secs => i.delay_s) END,
     queued_at = CASE WHEN i.status = 'queued' THEN clock_timestamp() ELSE t.queued_at END,
     finished_at = CASE WHEN i.status <> 'queued' THEN clock_timestamp() END
   -- The fence again: a stale end may stand in one batch with the current one.
-  FROM input i JOIN held h USING (id, fence)
+  FROM input i JOIN ranked h USING (id, fence)
   WHERE t.id = i.id
   RETURNING t.id, t.fence, t.tenant, t.pool, t.event_seq, t.agent_id, t.attempt_started_at, h.manager_id, h.tried,
     i.outcome, i.event_type, i.event_data, i.counted, i.error_code, i.error_message
@@ -115,10 +118,27 @@ SELECT id, pool FROM done
 
 WAKE_DUE = f"""
 WITH due AS (
-  SELECT id FROM tasks WHERE status = 'queued' AND wake_at <= now() ORDER BY wake_at LIMIT $1
+  SELECT id, pool, priority, tenant, tag, fence > 0 AS tried, wake_at FROM tasks
+  WHERE status = 'queued' AND wake_at <= now() ORDER BY wake_at LIMIT $1
   FOR UPDATE SKIP LOCKED
+), heads AS (
+  SELECT pool, priority, {head_of("p")} AS head FROM (SELECT DISTINCT pool, priority FROM due) p
+), turns AS (
+  -- One that never ran arrives now, as if it were submitted; one that is tried again keeps its age.
+  INSERT INTO queue_tags AS q (pool, priority, tenant, last_tag, added)
+  SELECT d.pool, d.priority, d.tenant, h.head + count(*), count(*)::int
+  FROM due d JOIN heads h USING (pool, priority) WHERE NOT d.tried
+  GROUP BY d.pool, d.priority, d.tenant, h.head ORDER BY 1, 2, 3
+  ON CONFLICT (pool, priority, tenant) DO UPDATE
+  SET last_tag = GREATEST(q.last_tag + EXCLUDED.added, EXCLUDED.last_tag), added = EXCLUDED.added
+  RETURNING pool, priority, tenant, last_tag - added AS before
+), ranked AS (
+  SELECT *, row_number() OVER (PARTITION BY pool, priority, tenant, tried ORDER BY wake_at, tag, id) AS nth FROM due
 ), woken AS (
-  UPDATE tasks t SET wake_at = NULL, tag = GREATEST(t.tag, {head_of("t")}) FROM due WHERE t.id = due.id RETURNING t.pool
+  UPDATE tasks t SET wake_at = NULL,
+    tag = CASE WHEN r.tried THEN GREATEST(t.tag, h.head + r.nth) ELSE u.before + r.nth END
+  FROM ranked r JOIN heads h USING (pool, priority) LEFT JOIN turns u USING (pool, priority, tenant)
+  WHERE t.id = r.id RETURNING t.pool
 )
 SELECT DISTINCT pool FROM woken
 """
@@ -146,9 +166,11 @@ SELECT id FROM done
 
 RESCUE = f"""
 WITH lost AS (
-  SELECT t.id FROM tasks t WHERE t.status = 'running' AND NOT EXISTS (
+  SELECT t.id, t.pool, t.priority, t.tenant, t.tag FROM tasks t WHERE t.status = 'running' AND NOT EXISTS (
     SELECT FROM managers m WHERE m.id = t.manager_id AND m.heartbeat_at > now() - make_interval(secs => $1))
   LIMIT $3 FOR UPDATE OF t SKIP LOCKED
+), ranked AS (
+  SELECT id, row_number() OVER (PARTITION BY pool, priority, tenant ORDER BY tag, id) AS nth FROM lost
 ), moved AS (
   UPDATE tasks t SET
     status = CASE WHEN t.rescues >= $2 THEN 'failed' ELSE 'queued' END,
@@ -156,9 +178,9 @@ WITH lost AS (
     error_message = CASE WHEN t.rescues >= $2 THEN 'Its managers died too often while it ran.' END,
     finished_at = CASE WHEN t.rescues >= $2 THEN clock_timestamp() END,
     attempt = t.attempt - 1, rescues = t.rescues + 1, rejoin = true,
-    tag = GREATEST(t.tag, {head_of("t")}), wake_at = NULL, manager_id = NULL,
+    tag = GREATEST(t.tag, {head_of("t")} + r.nth), wake_at = NULL, manager_id = NULL,
     queued_at = clock_timestamp(), event_seq = t.event_seq + 1
-  FROM lost, tasks old WHERE t.id = lost.id AND old.id = lost.id
+  FROM ranked r, tasks old WHERE t.id = r.id AND old.id = r.id
   RETURNING t.id, t.tenant, t.pool, t.status, t.fence, t.agent_id, t.attempt_started_at, t.event_seq,
     old.manager_id AS had, old.attempt AS tried
 ), tried AS (

@@ -43,7 +43,9 @@ WITH input AS (
   AS i(id, tenant, submitted_by, pool, type, payload, priority, max_attempts, pinned_agent_id, run_at, deadline_s,
     complexity, concurrency_key, thread_id, synthetic, idempotency_key, request_hash, traceparent, ord)
 ), turns AS (
-  SELECT pool, priority, tenant, count(*)::int AS n FROM input GROUP BY 1, 2, 3
+  -- A task that may not run yet takes its turn when it may (WAKE_DUE): waiting earns no place.
+  SELECT pool, priority, tenant, count(*) FILTER (WHERE run_at IS NULL OR run_at <= now())::int AS n
+  FROM input GROUP BY 1, 2, 3
 ), heads AS (
   SELECT pool, priority, {head_of("p")} AS head
   FROM (SELECT DISTINCT pool, priority FROM turns) p
@@ -59,7 +61,8 @@ WITH input AS (
     pinned_agent_id, run_at, wake_at, start_deadline_at, complexity, concurrency_key, thread_id, synthetic,
     idempotency_key, request_hash, traceparent)
   SELECT i.id, i.tenant, i.submitted_by, i.pool, i.type, i.payload, i.priority,
-    g.before + row_number() OVER (PARTITION BY i.pool, i.priority, i.tenant ORDER BY i.ord), 'queued', i.max_attempts,
+    g.before + row_number() OVER (PARTITION BY i.pool, i.priority, i.tenant, COALESCE(i.run_at > now(), false)
+      ORDER BY i.ord), 'queued', i.max_attempts,
     i.pinned_agent_id, i.run_at, CASE WHEN i.run_at > now() THEN i.run_at END,
     GREATEST(i.run_at, now()) + make_interval(secs => i.deadline_s), i.complexity, i.concurrency_key, i.thread_id,
     i.synthetic, i.idempotency_key, i.request_hash, i.traceparent

@@ -74,11 +74,11 @@ class Tasks:
         *,
         insert_batch: int,
         on_queued: Callable[[set[str]], None],
-        on_pinned: Callable[[], None],
+        on_inserted: Callable[[set[str]], None],
         on_delayed: Callable[[], None],
     ) -> None:
         self._db, self._view, self._hub, self._depth = db, view, hub, depth
-        self._on_queued, self._on_pinned, self._on_delayed = on_queued, on_pinned, on_delayed
+        self._on_queued, self._on_inserted, self._on_delayed = on_queued, on_inserted, on_delayed
         self._inserter: Batcher[list[NewTask], set[UUID]] = Batcher(
             self._insert,
             limit=insert_batch,
@@ -173,7 +173,7 @@ class Tasks:
                 while not watch.stale and not task.final and not self._hub.closing and (left := until - now()) > 0:
                     await watch.changed(left)
                     watch.tokens.clear()
-                if task.final or self._hub.closing or (not watch.stale and until <= now()):
+                if task.final or self._hub.closing or until <= now():
                     return task
         finally:
             self._hub.unwatch(watch)
@@ -231,9 +231,9 @@ class Tasks:
                 added = await _insert_whole(connection, groups)
             else:
                 added = await queue.insert(connection, [task for group in groups for task in group])
-        self._on_queued({task.pool for group in groups for task in group})
-        if any(task.pinned_agent_id is not None for group in groups for task in group):
-            self._on_pinned()
+        pools = {task.pool for group in groups for task in group}
+        pinned = any(task.pinned_agent_id is not None for group in groups for task in group)
+        (self._on_queued if pinned else self._on_inserted)(pools)
         if any(task.run_at is not None or task.deadline_s is not None for group in groups for task in group):
             self._on_delayed()
         return [{task.id for task in group if task.id in added} for group in groups]

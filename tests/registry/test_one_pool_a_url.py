@@ -60,12 +60,15 @@ async def test_silence_frees_a_url_whose_new_owner_answers_the_probes(desk: Desk
     assert await desk.status(agent.id) == "gone"
 
 
-async def test_one_that_never_sent_a_heartbeat_is_not_silent(desk: Desk) -> None:
+async def test_one_that_never_sent_a_heartbeat_counts_from_its_registration(desk: Desk) -> None:
+    """A probe may be answered by the newcomer, so only the agent's own words protect its URL."""
     agent = await desk.agent(1, "p")
-    await desk.sql("UPDATE agents SET registered_at = now() - interval '1 day'")
+    await desk.sql("UPDATE agents SET registered_at = now() - interval '59 s'")
     with pytest.raises(AgentUrlTaken):
         await desk.agent(1, "q")
     assert await desk.status(agent.id) == "idle"
+    await desk.sql("UPDATE agents SET registered_at = now() - interval '61 s'")
+    assert (await desk.agent(1, "q")).pool == "q"
 
 
 async def test_of_two_that_come_together_one_gets_the_url(desk: Desk) -> None:

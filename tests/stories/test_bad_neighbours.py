@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -141,3 +142,66 @@ async def test_a_task_that_comes_back_does_not_drag_the_queue_back(backing: Any)
         assert 180 <= tenants.count("a") <= 220
     finally:
         await db.stop()
+
+
+async def test_tasks_that_become_due_take_turns_like_new_ones(backing: Any) -> None:
+    """Thousands due at once, woken in several passes, give their tenant no head start over another's."""
+    from app.core.db import Database
+    from app.settings import DatabaseSettings
+    from app.tasks import queue
+    from tests.tasks.queue_driver import claim, insert, tasks
+
+    db = Database(DatabaseSettings(url=backing.database_url))
+    await db.start()
+    try:
+        soon = datetime.now(UTC) + timedelta(seconds=0.5)
+        await insert(db, *tasks(900, tenant="a", run_at=soon))
+        await insert(db, *tasks(300, tenant="b"))
+        await asyncio.sleep(0.6)
+        async with db.hot() as connection:
+            for _ in range(3):
+                await queue.wake_due(connection, 300)
+        await insert(db, *tasks(100, tenant="b"))
+        tenants = [task.tenant for task in await claim(db, 400)]
+        assert 180 <= tenants.count("b") <= 220
+    finally:
+        await db.stop()
+
+
+async def test_an_agent_that_starts_anew_need_not_wait_out_its_pause(
+    app: tuple[httpx.AsyncClient, Yard], agents: Any
+) -> None:
+    client, yard = app
+    answers = [429]
+
+    async def once_full(_: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        if answers:
+            return web.json_response({}, status=answers.pop(), headers={"Retry-After": "60"})
+        return web.json_response({"result": 1})
+
+    agent = await agents(handler=once_full)
+    await _pool(client, "round_robin", agent.url)
+    task = (await client.post("/v1/tasks", json={"pool": "p"})).json()
+    while not agent.calls:
+        await asyncio.sleep(0.01)
+    await client.post("/v1/agents", json={"pool": "p", "url": agent.url})
+    await yard.registry.seen(list(yard.view.agents))
+    async with asyncio.timeout(10):
+        while (await client.get(f"/v1/tasks/{task['id']}")).json()["status"] != "succeeded":
+            await asyncio.sleep(0.05)
+
+
+async def test_pinned_tasks_follow_each_other_without_waiting_for_a_poll(
+    app: tuple[httpx.AsyncClient, Yard], agents: Any
+) -> None:
+    client, yard = app
+    yard.dispatch._settings.poll_interval_s = 30.0
+    agent = await agents()
+    await client.put("/v1/pools/p", json={"slots": 1})
+    registered = (await client.post("/v1/agents", json={"pool": "p", "url": agent.url})).json()
+    await client.post(f"/v1/agents/{registered['id']}/heartbeat", json={"status": "idle"})
+    tasks = [{"pool": "p", "agent_id": registered["id"]} for _ in range(10)]
+    assert (await client.post("/v1/tasks/batch", json={"tasks": tasks})).status_code == 202
+    async with asyncio.timeout(10):
+        while len(agent.calls) < 10:
+            await asyncio.sleep(0.02)
