@@ -158,13 +158,16 @@ def agents_router(
     async def drain(agent_id: AgentId, caller: Caller = edge.require_agent_or("pools:admin")) -> wire.AgentOut:
         """It gets no new tasks; once it runs none, it is gone."""
         _own(caller, agent_id)
-        return _agent_out(await registry.drain(agent_id))
+        record = await registry.drain(agent_id)
+        await view.refresh()  # from here on this manager sends it nothing
+        return _agent_out(record)
 
     @api.delete("/{agent_id}", status_code=204, responses=problems(401, 403, 404, 422, 503), summary="Remove an agent")
     async def remove(agent_id: AgentId, caller: Caller = edge.require_agent_or("pools:admin")) -> None:
         """At once. Attempts that it still works on may end as they will."""
         _own(caller, agent_id)
         await registry.remove(agent_id)
+        await view.refresh()  # its next heartbeat here must learn of it
 
     return api
 
