@@ -288,13 +288,12 @@ class Yard:
     def _returned(self, pool: str) -> None:
         self._queued({pool})
 
-    def _queued(self, pools: set[str]) -> None:
-        """Tasks of these pools may be claimed; among them, perhaps, some that only one agent may run."""
-        self._inserted(pools)
-        self.dispatch.queued(pools, pinned=True)
-
     def _inserted(self, pools: set[str]) -> None:
-        self.dispatch.queued(pools)
+        self._queued(pools, pinned=False)
+
+    def _queued(self, pools: set[str], *, pinned: bool = True) -> None:
+        """Tasks of these pools may be claimed; `pinned`: perhaps some that only one agent may run."""
+        self.dispatch.queued(pools, pinned=pinned)
         if not self.membership.alone:
             for pool in pools:
                 self._peer_hints.put_nowait(pool).add_done_callback(lambda done: done.exception())

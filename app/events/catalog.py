@@ -18,6 +18,3 @@ TYPES: dict[str, str] = {
 
 FINAL = frozenset({"task.succeeded", "task.failed", "task.cancelled", "task.expired"})
 """Events after which a task has no more (a replayed task has: its stream starts anew)."""
-
-EPHEMERAL = frozenset({"token"})
-"""Events of a live stream that are not stored."""
