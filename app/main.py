@@ -21,6 +21,8 @@ from app.auth.service import Forbidden
 from app.core.errors import Unavailable
 from app.core.http import PROBLEM_SCHEMA, BodyLimit, JsonResponse, add_error_handlers, problems
 from app.core.telemetry import CallersTrace, set_up_traces
+from app.dispatch import api as dispatch_api
+from app.dispatch import wire as dispatch_wire
 from app.registry import api as registry_api
 from app.registry import wire as registry_wire
 from app.settings import Settings
@@ -85,6 +87,8 @@ def _add_routes(app: FastAPI, yard: Yard) -> None:
         tasks_api.router(yard.db, yard.tasks, yard.hub, yard.edge, yard.clock, max_wait_s=settings.http.max_wait_s)
     )
     app.include_router(registry_api.pools_router(yard.db, yard.registry, yard.view, yard.edge))
+    desk = dispatch_api.Desk(yard.db, yard.clock, yard.view, yard.membership, yard.slots, yard.placer.strategies)
+    app.include_router(dispatch_api.router(desk, yard.edge))
     app.include_router(
         registry_api.agents_router(
             yard.db,
@@ -111,7 +115,7 @@ _SWAGGER = {
 }
 
 
-_WIRE = (tasks_wire, registry_wire, auth_api)
+_WIRE = (tasks_wire, registry_wire, dispatch_wire, auth_api)
 
 _TEXT: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}, "example": "ok\n"}}
 _OK: dict[int | str, dict[str, Any]] = {200: {"content": _TEXT}}

@@ -7,9 +7,9 @@ clients are written against have short names: `YARD_DATABASE_URL`, `YARD_REDIS_U
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -95,6 +95,15 @@ class TaskSettings(BaseSettings):
     max_queued: int = Field(100_000, ge=1, description="Queued tasks a pool may hold; past it submit answers 503.")
     insert_batch: int = Field(500, ge=1, description="Most submissions written by one statement.")
     sweep_interval_s: float = Field(1.0, gt=0, description="How often due and expired tasks are looked for.")
+    retention_s: float = Field(
+        2_592_000.0,
+        ge=0,
+        le=3_153_600_000,
+        allow_inf_nan=False,
+        description="Finished tasks are deleted after this long, with attempts and events; 0 keeps them for ever.",
+    )
+    retention_interval_s: float = Field(60.0, gt=0, description="How often tasks past that age are looked for.")
+    retention_batch: int = Field(5000, ge=1, le=100_000, description="About so many rows are deleted by one statement.")
 
 
 class DispatchSettings(BaseSettings):
@@ -102,8 +111,8 @@ class DispatchSettings(BaseSettings):
 
     model_config = _section("DISPATCH")
     poll_interval_s: float = Field(1.0, gt=0, description="A pass runs at least this often, wakes or not.")
-    claim_batch: int = Field(200, ge=1, description="Most tasks claimed in one transaction.")
-    settle_batch: int = Field(200, ge=1, description="Most results written by one statement.")
+    claim_batch: int = Field(32, ge=1, description="Most tasks started by one statement; many at once come in bursts.")
+    settle_batch: int = Field(64, ge=1, description="Most results written by one statement.")
     heartbeat_interval_s: float = Field(1.0, gt=0, description="How often a manager renews its lease.")
     lease_s: float = Field(5.0, gt=0, description="A manager silent for so long is dead, and its tasks are rescued.")
     grace_s: float = Field(20.0, ge=0, description="On shutdown, running tasks may finish for so long.")
@@ -116,6 +125,49 @@ class DispatchSettings(BaseSettings):
     )
     max_rescues: int = Field(50, ge=1, description="A task whose managers died so often is failed.")
     rejoin_patience_s: float = Field(5.0, ge=0, description="A rescued task waits so long for the agent that had it.")
+
+
+class BalancerSettings(BaseSettings):
+    """Choosing an agent: the terms of `weighted_score`, and when failing agents get nothing for a while."""
+
+    model_config = _section("BALANCER")
+    score_success: float = Field(0.30, ge=0, allow_inf_nan=False, description="Weight of an agent's success rate.")
+    score_response: float = Field(0.25, ge=0, allow_inf_nan=False, description="Weight of its short response time.")
+    score_free: float = Field(0.20, ge=0, allow_inf_nan=False, description="Weight of its share of free slots.")
+    score_compatibility: float = Field(
+        0.15, ge=0, allow_inf_nan=False, description="Weight of its pool's skill in the task's type."
+    )
+    score_complexity: float = Field(
+        0.10, ge=0, allow_inf_nan=False, description="Weight of how well it suits the task's complexity."
+    )
+    score_alpha: float = Field(0.1, gt=0, le=1, description="Share of the newest answer in the response time.")
+    score_window: int = Field(100, ge=1, le=10_000, description="Results that the success rate is of.")
+    outlier_consecutive: int = Field(5, ge=1, description="So many failures in a row eject an agent.")
+    outlier_min_requests: int = Field(
+        20, ge=1, description="With fewer attempts in the interval its failure share ejects nobody."
+    )
+    outlier_interval_s: float = Field(30.0, gt=0, description="An attempt's part in that share falls to 1/e in this.")
+    outlier_failure_share: float = Field(0.5, gt=0, le=1, description="An agent failing this share is ejected.")
+    outlier_excess_share: float = Field(
+        0.25, ge=0, le=1, description="But only if it is so much above the share of the pool's other agents."
+    )
+    outlier_base_s: float = Field(30.0, gt=0, description="The first ejection lasts this long, the second twice that.")
+    outlier_max_s: float = Field(300.0, gt=0, description="No ejection lasts longer.")
+    outlier_max_share: float = Field(
+        0.30, ge=0, le=1, description="Most of a pool's agents ejected at once, rounded down; 0 ejects none."
+    )
+
+    @model_validator(mode="after")
+    def _scores_something(self) -> Self:
+        few = (self.score_success, self.score_response, self.score_free)
+        if not any((*few, self.score_compatibility, self.score_complexity)):
+            raise ValueError("one of the score weights must be above 0")
+        return self
+
+    def score_params(self) -> dict[str, object]:
+        """What `weighted_score` is built with."""
+        names = ("success", "response", "free", "compatibility", "complexity", "alpha", "window")
+        return {name: getattr(self, f"score_{name}") for name in names}
 
 
 class ScalingSettings(BaseSettings):
@@ -154,5 +206,6 @@ class Settings(BaseSettings):
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     tasks: TaskSettings = Field(default_factory=TaskSettings)
     dispatch: DispatchSettings = Field(default_factory=DispatchSettings)
+    balancer: BalancerSettings = Field(default_factory=BalancerSettings)
     scaling: ScalingSettings = Field(default_factory=ScalingSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)

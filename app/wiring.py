@@ -29,12 +29,14 @@ from app.core.wake import Wakes, notify
 from app.dispatch.attempt import Attempts
 from app.dispatch.balancers import registry as balancers
 from app.dispatch.executors.http import HttpExecutor
+from app.dispatch.learning import LearningLoop
 from app.dispatch.loop import DispatchLoop
 from app.dispatch.membership import Membership
 from app.dispatch.placer import Placer
 from app.dispatch.rescue import RescueLoop
 from app.dispatch.settler import Settler
 from app.dispatch.slots import SlotTable
+from app.dispatch.stats import INTERVAL_S as STATS_INTERVAL_S
 from app.dispatch.stats import StatsLoop
 from app.events.hub import Hub
 from app.registry import service as registry_service
@@ -42,19 +44,21 @@ from app.registry.addresses import AllowList
 from app.registry.heartbeats import Heartbeats
 from app.registry.loop import HealthLoop
 from app.registry.service import Registry
-from app.registry.view import RegistryView
+from app.registry.view import Changes, RegistryView
 from app.scaling.backends.process import ProcessBackend
 from app.scaling.loop import ReplicaLoop
 from app.settings import Settings
 from app.tasks import service as tasks_service
 from app.tasks.depth import Depth
 from app.tasks.loop import SweepLoop
+from app.tasks.retention import RetentionLoop
 from app.tasks.service import Tasks
 
 log = structlog.get_logger()
 
-STATS_INTERVAL_S = 10.0
 HUB_CHECK_S = 5.0
+LEARNING_INTERVAL_S = 1.0
+REFRESH_REST, MAX_REFRESH_REST_S = 4.0, 1.0
 LAUNCH_KEY_ID = "processes"
 QUEUED_TOPIC = "queued"
 
@@ -77,6 +81,7 @@ class Yard:
         self.ready = False
         self._build_registry()
         self._build_dispatch()
+        self._build_tasks()
         self.loops = self._loops()
         self._listening: asyncio.Task[None] | None = None
 
@@ -92,7 +97,7 @@ class Yard:
             allow_process=self.settings.scaling.allow_process,
             silent_after_s=settings.silent_after_s,
         )
-        self.heartbeats = Heartbeats(self.db, self.nerve, self.clock)
+        self.heartbeats = Heartbeats(self.db, self.clock)
         self.authenticator.agent_digest = self._agent_digest
 
     def _build_dispatch(self) -> None:
@@ -107,7 +112,14 @@ class Yard:
             batch=settings.settle_batch,
             on_delayed=lambda: self.sweep_loop.wake(),  # noqa: PLW0108 - made later
         )
-        self.placer = Placer(self.view, self.slots, self.clock, settings, self.settings.telemetry.max_labelled_agents)
+        self.placer = Placer(
+            self.view,
+            self.slots,
+            self.clock,
+            settings,
+            self.settings.balancer,
+            self.settings.telemetry.max_labelled_agents,
+        )
         self.dispatch = DispatchLoop(
             db, self.clock, self.view, self.membership, self.slots, self.placer, self.hub, settings, self.me
         )
@@ -120,20 +132,10 @@ class Yard:
             settings,
             self.dispatch.freed,
             self._returned,
+            tracing=bool(self.settings.telemetry.otlp_endpoint),
         )
         self.dispatch.attempts = self.attempts
         self.placer.on_warm = lambda pool: self.dispatch.queued({pool}, pinned=True)
-        self._peer_hints: Batcher[str, None] = Batcher(self._tell_peers, limit=1000)
-        self.tasks = Tasks(
-            db,
-            self.view,
-            self.hub,
-            Depth(db, self.clock, self.settings.tasks.max_queued),
-            insert_batch=self.settings.tasks.insert_batch,
-            on_queued=self._queued,
-            on_inserted=self._inserted,
-            on_delayed=lambda: self.sweep_loop.wake(),  # noqa: PLW0108 - made later
-        )
         self.rescue = RescueLoop(
             db,
             self.clock,
@@ -146,13 +148,28 @@ class Yard:
             self.view,
             settings,
         )
+        self.learning = LearningLoop(db, self.nerve, self.clock, self.membership, self.view, self.registry, self.placer)
         self.view.on_change(self._registry_changed)
+
+    def _build_tasks(self) -> None:
+        self._peer_hints: Batcher[str, None] = Batcher(self._tell_peers, limit=1000)
+        self.tasks = Tasks(
+            self.db,
+            self.view,
+            self.hub,
+            Depth(self.db, self.clock, self.settings.tasks.max_queued),
+            insert_batch=self.settings.tasks.insert_batch,
+            on_queued=self._queued,
+            on_inserted=self._inserted,
+            on_delayed=lambda: self.sweep_loop.wake(),  # noqa: PLW0108 - made later
+        )
 
     def _loops(self) -> list[Loop]:
         settings = self.settings
         holder = str(self.me)
         health_leader = Leader(self.db, self.clock, "health", holder)
-        self._leaders = [health_leader]
+        retention_leader = Leader(self.db, self.clock, "retention", holder)
+        self._leaders = [health_leader, retention_leader]
         health = HealthLoop(
             self.db,
             self.registry,
@@ -161,6 +178,7 @@ class Yard:
             settings.registry,
         )
         sweep = SweepLoop(self.db, self.hub, self._queued, settings.tasks.sweep_interval_s)
+        retention = RetentionLoop(self.db, retention_leader, self.clock, settings.tasks)
         self.membership_loop = Loop(
             "membership",
             self._membership_tick,
@@ -182,7 +200,9 @@ class Yard:
             ),
             Loop("heartbeats", _no_delay(self.heartbeats.flush), interval_s=settings.registry.flush_interval_s),
             Loop("hub", self.hub.check, interval_s=HUB_CHECK_S),
-            Loop("stats", StatsLoop(self.db, self.view).tick, interval_s=STATS_INTERVAL_S),
+            Loop("learning", self.learning.tick, interval_s=LEARNING_INTERVAL_S),
+            Loop("retention", retention.tick, interval_s=settings.tasks.retention_interval_s),
+            Loop("stats", StatsLoop(self.db, self.clock, self.view).tick, interval_s=STATS_INTERVAL_S),
         ]
         self.replicas: ReplicaLoop | None = None
         if settings.scaling.allow_process:
@@ -206,6 +226,7 @@ class Yard:
             await self._keep_launch_key()
         await self.view.refresh()
         self._registry_changed()
+        await self.learning.rebuild()
         await self.membership.tick()
         self.wakes.on(registry_service.TOPIC, lambda _: self._registry_hint())
         self.wakes.on(auth_service.TOPIC, self.authenticator.forget)
@@ -237,7 +258,7 @@ class Yard:
             await loop.stop()
         if self.replicas is not None and self._ends_processes:
             await self._bounded(self.replicas.end_all(), 12.0)
-        await self._bounded(self.heartbeats.close(), 3.0)
+        await self._bounded(self.heartbeats.flush(), 3.0)
         await self.membership_loop.stop()
         await self._bounded(self.membership.leave(), 3.0)
         for leader in self._leaders:
@@ -272,15 +293,18 @@ class Yard:
         return None
 
     async def _refresh(self) -> float | None:
+        began = self.clock.monotonic()
         await self.view.refresh()
+        # When thousands of agents come at once each hint would read them all again: the manager has other work too.
+        await asyncio.sleep(min(MAX_REFRESH_REST_S, REFRESH_REST * (self.clock.monotonic() - began)))
         return None
 
     def _registry_hint(self) -> None:
         self.view_loop.wake()
         self.health_loop.wake()
 
-    def _registry_changed(self) -> None:
-        self.placer.follow_registry()
+    def _registry_changed(self, changes: Changes | None = None) -> None:
+        self.placer.follow_registry(changes)
         self.dispatch.everywhere()
         if self.replicas is not None:
             self.replicas_loop.wake()

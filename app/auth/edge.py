@@ -27,21 +27,25 @@ class Edge:
             raise Unauthenticated("Send `Authorization: Bearer <key>`.")
         return await self._authenticator.verify(presented.strip())
 
+    async def check(self, request: Request, scope: str, *, or_agent: bool = False) -> Caller:
+        """The caller, who must hold `scope` (or be an agent); raises Unauthenticated or Forbidden."""
+        caller = await self.caller(request)
+        if not (caller.may(scope) or (or_agent and caller.agent_id is not None)):
+            raise Forbidden(f"This needs the scope `{scope}`.", extra={"needs": scope})
+        return caller
+
     def require(self, scope: str) -> Any:
         """A route parameter's default: the caller, who must hold `scope`."""
-        return Depends(self._checked(lambda caller: caller.may(scope), scope))
+        return Depends(self._checked(scope, or_agent=False))
 
     def require_agent_or(self, scope: str) -> Any:
         """The same, but an agent with its own token passes too; the route checks that it acts for itself."""
-        return Depends(self._checked(lambda caller: caller.agent_id is not None or caller.may(scope), scope))
+        return Depends(self._checked(scope, or_agent=True))
 
-    def _checked(self, allowed: Callable[[Caller], bool], scope: str) -> Callable[..., Awaitable[Caller]]:
+    def _checked(self, scope: str, *, or_agent: bool) -> Callable[..., Awaitable[Caller]]:
         async def checked(
             request: Request, _documented: HTTPAuthorizationCredentials | None = Depends(_bearer)
         ) -> Caller:
-            caller = await self.caller(request)
-            if not allowed(caller):
-                raise Forbidden(f"This needs the scope `{scope}`.", extra={"needs": scope})
-            return caller
+            return await self.check(request, scope, or_agent=or_agent)
 
         return checked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -46,13 +47,20 @@ def agents(
 def _row(agent: dict[str, Any]) -> list[str | Text]:
     load = f"{agent['running']}/{agent['slots']}"
     seen = relative(agent["last_seen_at"], now())
-    return [agent["id"], agent["pool"], cells.status(agent["status"]), load, seen, agent["url"], _remark(agent)]
+    status = "ejected" if _is_ejected(agent) else agent["status"]
+    return [agent["id"], agent["pool"], cells.status(status), load, seen, agent["url"], _remark(agent)]
+
+
+def _is_ejected(agent: dict[str, Any]) -> bool:
+    until = agent.get("ejected_until")
+    return agent["status"] in ("idle", "busy") and until is not None and datetime.fromisoformat(until) > now()
 
 
 def _remark(agent: dict[str, Any]) -> str:
     """Its version, and the reason where something is wrong."""
     wrong = agent["status"] in ("failed", "maintenance")
-    parts = [agent["version"], agent["status_reason"] if wrong else ""]
+    reason = agent["ejected_reason"] if _is_ejected(agent) else agent["status_reason"] if wrong else ""
+    parts = [agent["version"], reason]
     return cells.clip(cells.one_line(" ".join(parts)), 80)
 
 

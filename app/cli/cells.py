@@ -26,6 +26,7 @@ STATUS_STYLES = {
     "starting": "yellow",
     "draining": "yellow",
     "maintenance": "magenta",
+    "ejected": "red",
     "gone": "dim",
 }
 

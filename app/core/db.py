@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import asyncpg
+import orjson
 from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -83,6 +84,7 @@ class Database:
             max_overflow=0,
             pool_timeout=settings.acquire_timeout_s,
             pool_pre_ping=False,
+            json_deserializer=orjson.loads,  # a JSONB number of a hundred digits is a float, as it was when it came in
             connect_args={
                 "statement_cache_size": settings.statement_cache,
                 "command_timeout": settings.command_timeout_s,

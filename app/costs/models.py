@@ -11,9 +11,21 @@ from app.core.db import Base
 
 
 class Usage(Base):
-    """Tokens of one model in one attempt. `quantities` keeps whatever else was reported, by name."""
+    """Tokens of one model in one attempt. `quantities` keeps whatever else was reported, by name.
+
+    Usage is money: it stays when its task is deleted for age.
+    """
 
     __tablename__ = "usage"
+    # Only inserted, never updated or deleted: vacuum has nothing to clear, and freezes a million rows at a time.
+    __table_args__ = (
+        {
+            "postgresql_with": {
+                "autovacuum_vacuum_insert_scale_factor": "0.0",
+                "autovacuum_vacuum_insert_threshold": "1000000",
+            }
+        },
+    )
     task_id: Mapped[UUID] = mapped_column(primary_key=True)
     fence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     ordinal: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)

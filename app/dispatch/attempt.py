@@ -19,30 +19,27 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from app.core.clock import Clock
 from app.core.jsonbody import dump_json
 from app.dispatch import decide
-from app.dispatch.balancers.base import Outcome
+from app.dispatch.balancers.base import Outcome, TaskView
 from app.dispatch.decide import Tried
 from app.dispatch.executors.base import Ending, Executor, Failed, Refused, Request, Succeeded
 from app.dispatch.placer import Placer, task_view
 from app.dispatch.settler import Settler
 from app.dispatch.telemetry import (
     DURATION,
-    REQUESTS,
-    RESPONSE,
-    START_WAIT,
     TOKENS,
+    Meters,
     Models,
-    SuccessWindow,
-    complexity_label,
 )
 from app.events.hub import Hub
 from app.registry.records import AgentRecord, PoolRecord
 from app.settings import DispatchSettings
-from app.tasks.queue import Ready, Settled
+from app.tasks.queue import Ready, Settled, Started
 
 log = structlog.get_logger()
 
 MAX_NOTES_WAITING = 5_000
 
+_STATUS: dict[type, str] = {Succeeded: "succeeded", Failed: "failed", Refused: "refused"}
 _tracer = trace.get_tracer("yardmaster.dispatch")
 _propagator = TraceContextTextMapPropagator()
 
@@ -51,7 +48,8 @@ _propagator = TraceContextTextMapPropagator()
 class Held:
     """An attempt that this manager is making.
 
-    `revoked` says why it must stop: `cancelled`, `superseded`, `shutdown`, or `lost` (its agent went silent).
+    `revoked` says why it must stop: `timeout`, `cancelled`, `superseded`, `shutdown`, or `lost` (its agent went
+    silent).
     """
 
     task: Ready
@@ -59,7 +57,9 @@ class Held:
     agent: AgentRecord
     fence: int
     attempt: int
+    payload: str
     started: float
+    seen: TaskView
     run: asyncio.Task[None] | None = None
     calling: bool = False
     revoked: str | None = None
@@ -91,29 +91,35 @@ class Attempts:
         settings: DispatchSettings,
         on_freed: Callable[[str], None],
         on_returned: Callable[[str], None] = lambda _pool: None,
+        *,
+        tracing: bool = False,
     ) -> None:
         self._executor, self._placer, self._settler, self._hub = executor, placer, settler, hub
         self._clock, self._settings = clock, settings
         self._on_freed, self._on_returned = on_freed, on_returned
+        self._tracing = tracing
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
-        self._models, self._window = Models(), SuccessWindow()
+        self._models, self._meters = Models(), Meters()
         self._side_work: set[asyncio.Task[None]] = set()
         self.held: dict[UUID, Held] = {}
 
-    def begin(self, task: Ready, pool: PoolRecord, agent: AgentRecord, fence: int, attempt: int) -> None:
+    def begin(self, task: Ready, pool: PoolRecord, agent: AgentRecord, begun: Started) -> None:
         """Start an attempt that is committed as running. Its slot is taken already."""
         former = self.held.get(task.id)
         if former is not None:
             former.revoke("superseded")
-        held = Held(task, pool, agent, fence, attempt, self._clock.monotonic())
+        held = Held(
+            task, pool, agent, begun.fence, begun.attempt, begun.payload, self._clock.monotonic(), task_view(task)
+        )
         self.held[task.id] = held
-        self._placer.started(pool.name, agent.id, task_view(task))
-        START_WAIT.labels(pool.name).observe(max(0.0, task.waited_s))
+        self._placer.started(pool.name, agent, held.seen)
+        self._meters.of(pool.name).start_wait.observe(max(0.0, task.waited_s))
         held.run = asyncio.get_running_loop().create_task(self._run(held))
 
     async def _run(self, held: Held) -> None:
         ending: Ending | None = None
         held.calling = True
+        limit = asyncio.get_running_loop().call_later(held.pool.timeout_s, held.revoke, "timeout")
         try:
             if held.revoked is None:  # else it was revoked before its first step
                 ending = await self._call(held)
@@ -121,9 +127,12 @@ class Attempts:
             if held.revoked is None or held.run is None:
                 raise
             held.run.uncancel()
+            if held.revoked == "timeout":
+                ending = _timed_out(held)
         finally:
+            limit.cancel()
             held.calling = False
-            self._placer.release(held.agent.id)
+            self._placer.release(held.agent)
             self._on_freed(held.pool.name)
         try:
             await self._settle(held, ending)
@@ -133,6 +142,8 @@ class Attempts:
 
     async def _call(self, held: Held) -> Ending:
         """The agent's ending, checked against the pool's contract; a bug of ours is a failed attempt too."""
+        if not self._tracing:
+            return await self._execute(held)
         with _tracer.start_as_current_span(
             f"attempt {held.pool.name}", context=_context(held.task), kind=SpanKind.CLIENT
         ) as span:
@@ -140,21 +151,21 @@ class Attempts:
                 {
                     "yardmaster.task_id": str(held.task.id),
                     "yardmaster.attempt": held.attempt,
-                    "yardmaster.agent_id": str(held.agent.id),
+                    "yardmaster.agent_id": held.agent.key,
                 }
             )
-            ending = await self._within_timeout(held)
+            try:
+                ending = await self._execute(held)
+            except asyncio.CancelledError:
+                span.set_status(Status(StatusCode.ERROR, held.revoked or "cancelled"))
+                raise
             if isinstance(ending, Failed):
                 span.set_status(Status(StatusCode.ERROR, ending.code))
         return ending
 
-    async def _within_timeout(self, held: Held) -> Ending:
+    async def _execute(self, held: Held) -> Ending:
         try:
-            async with asyncio.timeout(held.pool.timeout_s):
-                ending = await self._executor.execute(held.agent.url, self._request(held), _Sink(self, held))
-        except TimeoutError:
-            self._tell_to_stop(held)
-            return Failed("timeout", f"The agent did not finish within {held.pool.timeout_s:g} s.", retry=True)
+            ending = await self._executor.execute(held.agent.url, self._request(held), _Sink(self, held))
         except Exception as exc:
             log.error("attempt_crashed", task_id=str(held.task.id), exc_info=exc)
             return Failed("internal_error", f"The call failed inside the manager: {type(exc).__name__}.", retry=True)
@@ -168,10 +179,10 @@ class Attempts:
             held.attempt,
             held.fence,
             task.type,
-            task.payload,
+            held.payload,
             deadline.isoformat(),
             task.thread_id,
-            _traceparent(task),
+            _traceparent(task) if self._tracing else task.traceparent,
         )
 
     @staticmethod
@@ -186,12 +197,13 @@ class Attempts:
 
     async def _settle(self, held: Held, ending: Ending | None) -> None:
         self._report(held, ending)
-        if held.revoked in ("cancelled", "lost"):
+        if held.revoked in ("cancelled", "lost", "timeout"):
             self._tell_to_stop(held)
         settled = self._settled(held, ending)
         if settled is None:
             return
-        await asyncio.gather(*held.notes, return_exceptions=True)  # events keep their order
+        if held.notes:
+            await asyncio.gather(*held.notes, return_exceptions=True)  # events keep their order
         try:
             ours = await self._settler.settle(settled)
         except asyncpg.PostgresError as exc:  # not an outage: PostgreSQL will not have this row
@@ -222,20 +234,17 @@ class Attempts:
         seconds = self._clock.monotonic() - held.started
         counted = ending is not None and not isinstance(ending, Refused)
         ok = isinstance(ending, Succeeded)
-        outcome = Outcome(ok, seconds, counted)
-        self._placer.finished(held.pool.name, held.agent.id, task_view(held.task), outcome)
+        outcome = Outcome(ok, seconds, counted, not isinstance(ending, Failed) or ending.retry)
+        self._placer.finished(held.pool.name, held.agent, held.seen, outcome)
         if isinstance(ending, Refused):
-            self._placer.refused(held.agent.id, ending)
+            self._placer.refused(held.agent, ending)
         elif ending is not None:
-            self._placer.reached(held.agent.id)
-        status = {Succeeded: "succeeded", Failed: "failed", Refused: "refused"}.get(
-            type(ending), held.revoked or "lost"
-        )
-        REQUESTS.labels(held.pool.name, status, "execute").inc()
+            self._placer.reached(held.agent)
+        meters = self._meters.of(held.pool.name)
+        meters.ended(_STATUS.get(type(ending)) or held.revoked or "lost")
         if not counted:
             return
-        self._window.note(held.pool.name, ok)
-        RESPONSE.labels(held.pool.name, complexity_label(held.task.complexity)).observe(seconds)
+        meters.result(ok, held.task.complexity, seconds)
         for row in getattr(ending, "usage", ()):
             TOKENS.labels(held.pool.name, self._models.label(row.model)).inc(row.input_tokens + row.output_tokens)
 
@@ -280,6 +289,10 @@ class _Sink:
 
     def token(self, data: dict[str, object]) -> None:
         self._attempts.token(self._held, data)
+
+
+def _timed_out(held: Held) -> Failed:
+    return Failed("timeout", f"The agent did not finish within {held.pool.timeout_s:g} s.", retry=True)
 
 
 def _context(task: Ready) -> Context | None:

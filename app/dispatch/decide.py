@@ -13,7 +13,7 @@ from app.tasks.queue import Settled
 MAX_REFUSAL_S, LEAST_REFUSAL_S, UNREACHABLE_CAP_S = 60.0, 0.1, 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tried:
     """The attempt that ended."""
 

@@ -1,8 +1,9 @@
-"""Claiming: take as many tasks as there are free slots, place them, and begin their attempts."""
+"""Claiming: for free slots, read what could start, place it, start it in one statement, and begin the attempts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from app.core.clock import Clock
 from app.core.db import Database, HotConnection
 from app.core.loop import VITAL_BACKOFF_CAP_S, Loop
 from app.dispatch.attempt import Attempts
+from app.dispatch.candidates import Candidates
 from app.dispatch.membership import Membership
 from app.dispatch.placer import Placer
 from app.dispatch.slots import SlotTable
@@ -18,19 +20,28 @@ from app.registry.records import AgentRecord
 from app.registry.view import RegistryView
 from app.settings import DispatchSettings
 from app.tasks import queue
-from app.tasks.queue import Ready
+from app.tasks.queue import Ready, Started
 
 DEFERRED_RETRY_S = 0.1
+LOST_RETRY_S, MAX_FRUITLESS = 0.02, 3
 MAX_SKIP = 200
 
 
 @dataclass(slots=True)
 class _Pass:
-    """One transaction's choices, undone as a whole when it does not commit."""
+    """One pass's choices, undone as a whole when the statement that starts them fails. `deferred`: tasks by pool that
+    a balancer keeps queued; `lost`: those that were not ours to start after all."""
 
     placed: list[tuple[Ready, AgentRecord]] = field(default_factory=list)
     deferred: dict[str, int] = field(default_factory=dict)
-    started: dict[UUID, tuple[int, int]] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    started: dict[UUID, Started] = field(default_factory=dict)
+
+    def skipped(self) -> dict[str, int]:
+        """How many tasks of each pool were looked at in vain."""
+        counts = Counter(self.deferred)
+        counts.update(self.lost)
+        return {pool: min(MAX_SKIP, count) for pool, count in counts.items()}
 
 
 class DispatchLoop:
@@ -58,6 +69,7 @@ class DispatchLoop:
         self._pinned_maybe = True
         self._pinned_waiting = False
         self._skipped: dict[str, int] = {}
+        self._candidates = Candidates()
         self._poll_at = 0.0
         self.attempts: Attempts | None = None
         self.loop = Loop("dispatch", self.tick, interval_s=settings.poll_interval_s, backoff_cap_s=VITAL_BACKOFF_CAP_S)
@@ -66,6 +78,7 @@ class DispatchLoop:
     def queued(self, pools: Iterable[str], *, pinned: bool = False) -> None:
         """Something became claimable in these pools; an empty hint means anywhere. `pinned`: for one agent only."""
         named = set(pools)
+        self._candidates.drop(named or self._view.pools)
         self._maybe |= named or set(self._view.pools)
         self._pinned_maybe |= pinned or not named
         self.loop.wake()
@@ -81,24 +94,28 @@ class DispatchLoop:
         self.queued(())
 
     async def tick(self) -> float | None:
-        """Claim, place and begin until no pool with a free slot may hold more."""
+        """Read, place, start and begin until no pool with a free slot may hold more."""
         if self.paused or not self._membership.may_claim:
             return None
         if self._clock.monotonic() >= self._poll_at:
             self._poll_at = self._clock.monotonic() + self._settings.poll_interval_s
+            self._candidates.drop(self._view.pools)
             self._maybe |= set(self._view.pools)
             self._pinned_maybe = True
-        deferred = False
+        deferred, fruitless = False, 0
         while (wanted := self._wanted()) or self._pinned_maybe:
             made = await self._claim(wanted)
-            deferred |= bool(made.deferred)
             self._begin(made)
+            deferred |= bool(made.deferred)
+            fruitless = 0 if made.started else fruitless + 1
             if not made.placed:
                 break
+            if fruitless == MAX_FRUITLESS:  # another manager is faster, or somebody holds locks
+                return LOST_RETRY_S
         return DEFERRED_RETRY_S if deferred else None
 
     def _wanted(self) -> dict[str, int]:
-        """How many tasks to ask for, by pool; takes these pools out of `_maybe`."""
+        """How many tasks to take, by pool; takes these pools out of `_maybe`."""
         wanted = {pool: free for pool in self._maybe if (free := self._slots.free_in(pool)) > 0}
         self._maybe -= wanted.keys()
         budget = self._settings.claim_batch
@@ -108,58 +125,69 @@ class DispatchLoop:
     async def _claim(self, wanted: dict[str, int]) -> _Pass:
         made = _Pass()
         try:
-            async with self._db.hot() as connection, connection.transaction():
-                ready = await self._ready(connection, wanted)
-                self._place(made, ready)
+            async with self._db.hot() as connection:
+                self._place(made, await self._pinned(connection))
+                await self._read(connection, wanted)
+                for pool, count in wanted.items():
+                    left = self._place(made, self._candidates.take(pool, count))
+                    self._candidates.give_back(pool, left)
                 if made.placed:
-                    pairs = [(task.id, agent.id) for task, agent in made.placed]
-                    made.started = await queue.start(connection, self._me, pairs)
+                    chosen = [(task.id, task.fence, agent.id) for task, agent in made.placed]
+                    made.started = await queue.start(connection, self._me, chosen)
         except BaseException:
-            self._undo(made)
+            for _, agent in made.placed:
+                self._placer.release(agent)
             self._maybe |= wanted.keys()
+            self._candidates.drop(wanted)
             raise
+        self._maybe.update(pool for pool in wanted if self._candidates.may_have(pool))
         return made
 
-    async def _ready(self, connection: HotConnection, wanted: dict[str, int]) -> list[Ready]:
-        ready: list[Ready] = []
-        if self._pinned_maybe:
-            self._pinned_maybe = False
-            waiting = await queue.pinned_to(connection)
-            self._pinned_waiting = bool(waiting)
-            free = {agent: self._slots.free(str(agent)) for agent in waiting}
-            if any(free.values()):
-                ready += await queue.ready_pinned(connection, list(free), list(free.values()))
-            self._pinned_maybe = bool(ready)
-        if wanted:
-            found = await queue.ready(connection, list(wanted), list(wanted.values()))
-            counts: dict[str, int] = {}
-            for task in found:
-                counts[task.pool] = counts.get(task.pool, 0) + 1
-            self._maybe |= {pool for pool, limit in wanted.items() if counts.get(pool, 0) >= limit}
-            ready += found
-        return ready
+    async def _pinned(self, connection: HotConnection) -> list[Ready]:
+        """Tasks that only one agent may run, for agents with a free slot."""
+        if not self._pinned_maybe:
+            return []
+        self._pinned_maybe = False
+        waiting = await queue.pinned_to(connection)
+        self._pinned_waiting = bool(waiting)
+        free = {agent: self._slots.free(str(agent)) for agent in waiting}
+        if not any(free.values()):
+            return []
+        found = await queue.ready_pinned(connection, list(free), list(free.values()))
+        self._pinned_maybe = bool(found)
+        return found
 
-    def _place(self, made: _Pass, ready: Iterable[Ready]) -> None:
-        for task in ready:
-            agent = self._placer.place(task) if self._slots.free_in(task.pool) > 0 else None
+    async def _read(self, connection: HotConnection, wanted: Mapping[str, int]) -> None:
+        """Have candidates for what is wanted."""
+        share, now = self._membership.share, self._clock.monotonic()
+        limits = self._candidates.to_read(wanted, share, now)
+        if limits:
+            found = await queue.ready(connection, list(limits), list(limits.values()))
+            self._candidates.put(limits, found, share, now)
+
+    def _place(self, made: _Pass, ready: Sequence[Ready]) -> Sequence[Ready]:
+        """Choose agents; those for which no slot is left are given back."""
+        for number, task in enumerate(ready):
+            if self._slots.free_in(task.pool) == 0:
+                return ready[number:]
+            agent = self._placer.place(task)
             if agent is not None:
                 made.placed.append((task, agent))
-            elif self._slots.free_in(task.pool) > 0:
+            else:
                 made.deferred[task.pool] = made.deferred.get(task.pool, 0) + 1
-                self._maybe.add(task.pool)
-        self._skipped = {pool: min(MAX_SKIP, count) for pool, count in made.deferred.items()}
-
-    def _undo(self, made: _Pass) -> None:
-        for _, agent in made.placed:
-            self._placer.release(agent.id)
+        return ()
 
     def _begin(self, made: _Pass) -> None:
         assert self.attempts is not None
         for task, agent in made.placed:
-            numbers = made.started.get(task.id)
-            pool = self._view.pools.get(task.pool)
-            if numbers is None or pool is None:
-                self._placer.release(agent.id)
-            else:
-                self.attempts.begin(task, pool, agent, *numbers)
+            begun, pool = made.started.get(task.id), self._view.pools.get(task.pool)
+            if begun is not None and pool is not None:
+                self.attempts.begin(task, pool, agent, begun)
+                continue
+            self._placer.release(agent)
+            if begun is None:
+                made.lost[task.pool] = made.lost.get(task.pool, 0) + 1
+        self._skipped = made.skipped()
+        self._maybe |= self._skipped.keys()
+        self._candidates.drop(self._skipped)
         self._hub.changed(made.started)

@@ -10,6 +10,7 @@ import structlog
 
 from app.core.clock import Clock
 from app.core.db import Database
+from app.dispatch.candidates import Share
 from app.dispatch.slots import SlotTable
 from app.settings import DispatchSettings
 
@@ -49,6 +50,12 @@ class Membership:
         return len(self.live) <= 1
 
     @property
+    def share(self) -> Share:
+        """Which of the live managers this one is."""
+        me = str(self.me)
+        return Share(self.live.index(me), len(self.live)) if me in self.live else Share()
+
+    @property
     def may_claim(self) -> bool:
         """Whether our lease surely still runs: what we claim now cannot be rescued from us at once."""
         return self._beat_at is not None and self._clock.monotonic() - self._beat_at < 0.8 * self._settings.lease_s
@@ -76,6 +83,12 @@ class Membership:
         self._beat_at, self.live = before, live
         self._slots.set_managers(live, str(self.me), active=len(live) <= 1 or before >= self._wait_until)
         return None
+
+    async def heard(self) -> set[str]:
+        """Managers that reported within the last two heartbeat intervals: alive right now, as far as can be known."""
+        async with self._db.vital() as connection:
+            rows = await connection.fetch(_LIVE, 2 * self._settings.heartbeat_interval_s)
+        return {str(row["id"]) for row in rows}
 
     async def leave(self) -> None:
         """Give our share up at once."""

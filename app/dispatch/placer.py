@@ -2,209 +2,199 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
 import structlog
+from prometheus_client import Gauge
 
 from app.core.clock import Clock
-from app.dispatch.balancers import registry as balancers
-from app.dispatch.balancers.base import AgentView, Outcome, TaskView
-from app.dispatch.balancers.guarded import Guarded
+from app.dispatch.balancers.base import Offer, Outcome, TaskView
+from app.dispatch.balancers.offer import Without
 from app.dispatch.decide import cooling_s
 from app.dispatch.executors.base import Refused
+from app.dispatch.pauses import Pauses, Why
 from app.dispatch.slots import AgentSlots, SlotTable
-from app.dispatch.telemetry import BALANCER_ERRORS, LOAD
-from app.registry.records import AgentRecord, PoolRecord
-from app.registry.view import RegistryView
-from app.settings import DispatchSettings
+from app.dispatch.strategies import Strategies
+from app.dispatch.telemetry import EJECTED, LOAD
+from app.registry.records import AgentRecord
+from app.registry.view import Changes, RegistryView
+from app.settings import BalancerSettings, DispatchSettings
 from app.tasks.queue import Ready
 
 log = structlog.get_logger()
 
-MAX_OFFER = 256
-"""Of more free agents than this a random sample is offered, so that one choice stays cheap in a large pool."""
-
 
 class Placer:
-    """Owns one balancer per pool and the slot table; follows the registry.
+    """Owns the slot table, one balancer per pool and the agents' pauses; follows the registry.
 
-    `place` takes a slot; whoever gets an agent from it calls `release` once.
+    `place` takes a slot; whoever gets an agent from it calls `release` once. `on_warm(pool)` is called when an agent's
+    pause is over.
     """
 
     def __init__(
-        self, view: RegistryView, slots: SlotTable, clock: Clock, settings: DispatchSettings, max_labelled: int
+        self,
+        view: RegistryView,
+        slots: SlotTable,
+        clock: Clock,
+        settings: DispatchSettings,
+        balancer_settings: BalancerSettings,
+        max_labelled: int,
     ) -> None:
-        self._view, self._slots, self._clock, self._settings = view, slots, clock, settings
+        self._view, self._slots, self._settings = view, slots, settings
         self._rng = random.Random()  # noqa: S311 - a spread, not a secret
-        self._balancers: dict[str, tuple[str, Guarded]] = {}
-        self._known: dict[str, set[str]] = {}
-        self._labelled: set[str] = set()
+        self._pauses = Pauses(self._warm)
+        self.strategies = Strategies(clock, balancer_settings, self._eject, self._pauses.end_ejection)
+        self._agents: dict[str, AgentRecord] = {}
+        self._gauges: dict[str, Gauge] = {}
         self._max_labelled = max_labelled
-        self._cooling: dict[str, tuple[asyncio.TimerHandle, datetime, bool]] = {}
         self._unreachable: dict[str, int] = {}
         self.on_warm: Callable[[str], None] = lambda _pool: None
 
-    def follow_registry(self) -> None:
-        """Take over what the registry says now: agents, slots, balancers."""
-        now = self._clock.monotonic()
-        for name, (_, registered_at, _) in list(self._cooling.items()):
-            agent = self._view.agents.get(UUID(name))
-            if agent is None or agent.registered_at != registered_at:
-                self._end_pause(name)  # it is gone, or it has started anew
-        self._slots.set_agents(
-            {
-                str(agent.id): AgentSlots(agent.pool, agent.slots, agent.works and str(agent.id) not in self._cooling)
-                for agent in self._view.agents.values()
-            }
+    def follow_registry(self, changes: Changes | None = None) -> None:
+        """Take over what the registry says now: of the agents in `changes`; None or a changed pool: of all."""
+        if changes is None or changes.pools:
+            had = dict(self.strategies.pools)
+            self.strategies.follow(self._view.pools)
+            self._follow(self._agents.keys() | {agent.key for agent in self._view.agents.values()})
+            for pool, strategy in self.strategies.pools.items():
+                if had.get(pool) is not strategy:
+                    self._introduce_all(pool)
+        else:
+            self._follow(map(str, changes.agents))
+
+    def _follow(self, agent_ids: Iterable[str]) -> None:
+        for agent_id in agent_ids:
+            agent, known = self._view.agents.get(UUID(agent_id)), self._agents.get(agent_id)
+            if known is not None and (agent is None or agent.registered_at != known.registered_at):
+                self._forget(known)  # it is gone, or it has started anew
+            if agent is not None:
+                self._take_over(agent)
+
+    def _take_over(self, agent: AgentRecord) -> None:
+        pool = self._view.pools.get(agent.pool)
+        facts = AgentSlots(
+            agent.pool,
+            agent.slots,
+            agent.works and agent.key not in self._pauses,
+            agent.weight,
+            agent.version,
+            {} if pool is None else pool.skills,
         )
-        for pool in self._view.pools.values():
-            self._follow_pool(pool, now)
+        self._agents[agent.key] = agent
+        before = self._slots.facts(agent.key)
+        self._slots.put(agent.key, facts)
+        if before is None or not before.same_kind(facts):
+            self._introduce(agent)
 
-    def _follow_pool(self, pool: PoolRecord, now: float) -> None:
-        name, balancer = self._balancers.get(pool.name, ("", None))
-        if balancer is None or name != pool.balancer:
-            balancer = self._build(pool)
-            self._balancers[pool.name] = (pool.balancer, balancer)
-            self._known[pool.name] = set()
-        present = {str(agent_id) for agent_id in self._view.agents_of(pool.name)}
-        known = self._known[pool.name]
-        for agent_id in present - known:
-            balancer.joined(agent_id, now)
-        for agent_id in known - present:
-            balancer.left(agent_id, now)
-            self._unreachable.pop(agent_id, None)
-            self._unlabel(agent_id)
-        self._known[pool.name] = present
+    def _introduce(self, agent: AgentRecord) -> None:
+        seen = self._slots.view(agent.key)
+        if seen is not None and agent.pool in self.strategies.pools:
+            self.strategies.joined(agent.pool, seen)
 
-    def _build(self, pool: PoolRecord) -> Guarded:
-        def on_error(reason: str, exc: Exception | None) -> None:
-            BALANCER_ERRORS.labels(pool.name, reason).inc()
-            log.warning("balancer_failed", pool=pool.name, balancer=pool.balancer, reason=reason, error=repr(exc))
+    def _introduce_all(self, pool: str) -> None:
+        """A new balancer knows nobody, and has ejected nobody."""
+        for agent in self._view.agents_of(pool).values():
+            self._introduce(agent)
+            self._pauses.end_ejection(agent.key)
 
-        rng = random.Random(self._rng.random())  # noqa: S311
-        try:
-            return Guarded(balancers.build(pool.balancer, rng), on_error)
-        except balancers.UnknownBalancer as exc:  # a strategy that another release, or another manager, has
-            on_error("unknown_strategy", exc)
-            return Guarded(balancers.build("least_connections", rng), on_error)
+    def _forget(self, agent: AgentRecord) -> None:
+        del self._agents[agent.key]
+        self._pauses.forget(agent.key)
+        self._unreachable.pop(agent.key, None)
+        self._slots.remove(agent.key)
+        self.strategies.left(agent.pool, agent.key)
+        if self._gauges.pop(agent.key, None) is not None:
+            LOAD.remove(agent.key)
 
     def place(self, task: Ready) -> AgentRecord | None:
         """An agent for the task, with its slot taken; None to leave the task queued for now."""
         agent_id = self._choose(task)
         if agent_id is None:
             return None
+        agent = self._agents[agent_id]
         self._slots.take(agent_id)
-        self._load(agent_id)
-        return self._view.agents[UUID(agent_id)]
+        self._load(agent)
+        return agent
 
-    def release(self, agent_id: UUID) -> None:
+    def release(self, agent: AgentRecord) -> None:
         """An attempt on the agent ended, or never began."""
-        self._slots.give_back(str(agent_id))
-        self._load(str(agent_id))
+        self._slots.give_back(agent.key)
+        self._load(agent)
 
-    def refused(self, agent_id: UUID, refusal: Refused) -> None:
+    def refused(self, agent: AgentRecord, refusal: Refused) -> None:
         """Offer nothing of this agent for a while: it is full, leaving, or cannot be reached."""
-        name = str(agent_id)
-        if name in self._cooling or agent_id not in self._view.agents:
+        name = agent.key
+        if self._pauses.why(name) is not None or name not in self._agents:
             return
         failures = self._unreachable.get(name, 0) + 1 if refusal.unreachable else 0
         self._unreachable[name] = failures
         pause_s = cooling_s(refusal, failures, self._settings.busy_retry_s, self._rng.random())
-        self._slots.set_eligible(name, False)
-        timer = asyncio.get_running_loop().call_later(pause_s, self._warm, name)
-        self._cooling[name] = (timer, self._view.agents[agent_id].registered_at, refusal.unreachable)
+        self._pause(name, "unreachable" if refusal.unreachable else "busy", pause_s)
         log.info("agent_cooling", agent_id=name, seconds=round(pause_s, 1), reason=refusal.code)
 
-    def reached(self, agent_id: UUID) -> None:
+    def reached(self, agent: AgentRecord) -> None:
         """The agent took a call: if it could not be reached before, that is over."""
-        name = str(agent_id)
-        self._unreachable.pop(name, None)
-        if name in self._cooling and self._cooling[name][2]:
-            self._end_pause(name)
-            self._warm(name)
+        if self._unreachable.pop(agent.key, None) and self._pauses.why(agent.key) == "unreachable":
+            self._pauses.end_refusal(agent.key)
 
-    def _end_pause(self, name: str) -> None:
-        self._cooling.pop(name)[0].cancel()
-        self._unreachable.pop(name, None)
+    def _eject(self, agent_id: str, seconds: float) -> None:
+        if agent_id in self._agents:
+            EJECTED.labels(self._agents[agent_id].pool).inc()
+            self._pause(agent_id, "ejected", seconds)
 
-    def _warm(self, name: str) -> None:
-        self._cooling.pop(name, None)
-        agent = self._view.agents.get(UUID(name))
+    def _pause(self, agent_id: str, why: Why, seconds: float) -> None:
+        self._slots.set_eligible(agent_id, False)
+        self._pauses.begin(agent_id, why, seconds)
+
+    def _warm(self, agent_id: str) -> None:
+        agent = self._agents.get(agent_id)
         if agent is not None:
-            self._slots.set_eligible(name, agent.works)
+            self._slots.set_eligible(agent_id, agent.works)
             self.on_warm(agent.pool)
 
     def close(self) -> None:
         """Forget the pauses."""
-        for timer, _, _ in self._cooling.values():
-            timer.cancel()
-        self._cooling.clear()
+        self._pauses.close()
 
-    def started(self, pool: str, agent_id: UUID, task: TaskView) -> None:
-        if pool in self._balancers:
-            self._balancers[pool][1].started(str(agent_id), task, self._clock.monotonic())
+    def started(self, pool: str, agent: AgentRecord, task: TaskView) -> None:
+        self.strategies.started(pool, agent.key, task)
 
-    def finished(self, pool: str, agent_id: UUID, task: TaskView, outcome: Outcome) -> None:
-        if pool in self._balancers:
-            self._balancers[pool][1].finished(str(agent_id), task, outcome, self._clock.monotonic())
+    def finished(self, pool: str, agent: AgentRecord, task: TaskView, outcome: Outcome) -> None:
+        self.strategies.finished(pool, agent.key, task, outcome)
 
     def _choose(self, task: Ready) -> str | None:
         if task.pinned_agent_id is not None:
             pinned = str(task.pinned_agent_id)
             return pinned if self._slots.free(pinned) else None
-        if task.rejoin and task.agent_id is not None:
-            former = self._view.agents.get(task.agent_id)
-            if former is not None and former.works:
-                if self._slots.free(str(former.id)):
-                    return str(former.id)
-                if task.waited_s < self._settings.rejoin_patience_s:
-                    return None
-        return self._balance(task)
+        if task.agent_id is None:
+            return self._balance(task, None)
+        former = self._agents.get(str(task.agent_id))
+        if task.rejoin and former is not None and former.works:
+            if self._slots.free(former.key):
+                return former.key
+            if task.waited_s < self._settings.rejoin_patience_s:
+                return None
+        return self._balance(task, former)
 
-    def _balance(self, task: Ready) -> str | None:
-        pool, entry = self._view.pools.get(task.pool), self._balancers.get(task.pool)
-        if pool is None or entry is None:
+    def _balance(self, task: Ready, former: AgentRecord | None) -> str | None:
+        """The balancer's choice among the free agents; not `former` if there is another: elsewhere this time."""
+        free = self._slots.offer(task.pool)
+        offer: Offer = free
+        if former is not None and former.key in free and len(free) > 1:
+            offer = Without(free, former.key)
+        if not len(offer):
             return None
-        offered = self._slots.free_agents(task.pool)
-        if len(offered) > MAX_OFFER:
-            offered = self._rng.sample(offered, MAX_OFFER)
-        if task.agent_id is not None and len(offered) > 1:
-            offered = [agent_id for agent_id in offered if agent_id != str(task.agent_id)]  # elsewhere this time
-        if not offered:
-            return None
-        return entry[1].choose(task_view(task), self._views(offered, pool), self._clock.monotonic())
+        return self.strategies.choose(task.pool, task_view(task), offer)
 
-    def _views(self, agent_ids: Sequence[str], pool: PoolRecord) -> list[AgentView]:
-        views = []
-        for agent_id in agent_ids:
-            agent = self._view.agents[UUID(agent_id)]
-            views.append(
-                AgentView(
-                    agent_id,
-                    self._slots.owned(agent_id),
-                    self._slots.in_flight(agent_id),
-                    agent.weight,
-                    agent.version,
-                    pool.skills,
-                )
-            )
-        return views
-
-    def _load(self, agent_id: str) -> None:
-        agent = self._view.agents.get(UUID(agent_id))
-        if agent is None or (agent_id not in self._labelled and len(self._labelled) >= self._max_labelled):
-            return
-        self._labelled.add(agent_id)
-        LOAD.labels(agent_id).set(self._slots.in_flight(agent_id) / agent.slots)
-
-    def _unlabel(self, agent_id: str) -> None:
-        if agent_id in self._labelled:
-            self._labelled.discard(agent_id)
-            LOAD.remove(agent_id)
+    def _load(self, agent: AgentRecord) -> None:
+        gauge = self._gauges.get(agent.key)
+        if gauge is None:
+            if agent.key not in self._agents or len(self._gauges) >= self._max_labelled:
+                return
+            gauge = self._gauges[agent.key] = LOAD.labels(agent.key)
+        gauge.set(self._slots.in_flight(agent.key) / agent.slots)
 
 
 def task_view(task: Ready) -> TaskView:

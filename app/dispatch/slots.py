@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+from app.dispatch.balancers.base import AgentView
+from app.dispatch.balancers.offer import FreeAgents
 
 
 def owned(agent_id: str, slots: int, managers: Sequence[str], me: str) -> int:
@@ -51,41 +54,63 @@ class NoFreeSlotError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class AgentSlots:
-    """What the table needs to know of an agent. `eligible` False (failed, draining) offers none of its
-    slots."""
+    """What the table needs to know of an agent. `eligible` False (failed, draining, pausing) offers none of its slots.
+    `weight`, `version` and `skills` are passed on to the balancer."""
 
     pool: str
     slots: int
     eligible: bool = True
+    weight: float = 5.0
+    version: str = ""
+    skills: Mapping[str, float] = field(default_factory=dict)
+
+    def same_kind(self, other: AgentSlots) -> bool:
+        """Whether a balancer would see no difference but the number of slots."""
+        return (self.weight, self.version, self.skills) == (other.weight, other.version, other.skills)
+
+
+NO_AGENTS = FreeAgents()
 
 
 class SlotTable:
     """One manager's slots: what it owns in each agent, minus its attempts in flight there.
 
     Used from one event loop, without awaits inside. Free slots are kept up to date per agent and per pool as
-    things change: `free_in` is O(1), `free_agents` O(its result), and only agents whose facts changed are
-    computed anew. Attempts in flight are counted apart from membership: they may exceed what is owned after a
-    change, and those on an agent that was removed are still given back, or found again if it returns.
+    things change: `free_in` and `offer` are O(1), and only agents whose facts changed are computed anew.
+    Attempts in flight are counted apart from membership: they may exceed what is owned after a change, and those
+    on an agent that was removed are still given back, or found again if it returns.
     """
 
     def __init__(self) -> None:
         self._agents: dict[str, AgentSlots] = {}
+        self._views: dict[str, AgentView] = {}  # what a balancer sees; `slots` there are those owned
         self._managers: tuple[str, ...] = ()
         self._me: str | None = None  # None while this manager owns nothing
-        self._owned: dict[str, int] = {}
         self._in_flight: dict[str, int] = {}  # never holds a zero
-        self._free: dict[str, dict[str, int]] = {}  # by pool, then by agent id; never holds a zero
-        self._free_in: dict[str, int] = {}  # the sum of each pool's `_free`
+        self._free: dict[str, FreeAgents] = {}  # by pool
+        self._free_in: dict[str, int] = {}  # free slots by pool: those of its `_free`
+        self._counted: dict[str, int] = {}  # what of an agent is counted in `_free_in`; never a zero
 
     def set_agents(self, agents: Mapping[str, AgentSlots]) -> None:
         """Replace the known agents by `agents`, by id."""
         for agent_id in self._agents.keys() - agents.keys():
-            self._remove(agent_id)
+            self.remove(agent_id)
         for agent_id, facts in agents.items():
-            if self._agents.get(agent_id) != facts:
-                self._remove(agent_id)
-                self._agents[agent_id] = facts
-                self._own(agent_id)
+            self.put(agent_id, facts)
+
+    def put(self, agent_id: str, facts: AgentSlots) -> None:
+        """Add an agent, or replace what is known of it."""
+        if self._agents.get(agent_id) != facts:
+            self.remove(agent_id)
+            self._agents[agent_id] = facts
+            self._views[agent_id] = AgentView(agent_id, 0, 0, facts.weight, facts.version, facts.skills)
+            self._own(agent_id)
+
+    def remove(self, agent_id: str) -> None:
+        """Forget an agent; nothing happens for an unknown one."""
+        facts = self._agents.pop(agent_id, None)
+        if facts is not None:
+            self._set_free(facts.pool, self._views.pop(agent_id), 0)
 
     def set_managers(self, live: Sequence[str], me: str, *, active: bool) -> None:
         """Replace the live managers. Until `active` (a newcomer waits one lease) this one owns no slot.
@@ -128,9 +153,18 @@ class SlotTable:
         if agent_id in self._agents:
             self._refresh(agent_id)
 
+    def facts(self, agent_id: str) -> AgentSlots | None:
+        """What was put for the agent; None for an unknown one."""
+        return self._agents.get(agent_id)
+
+    def view(self, agent_id: str) -> AgentView | None:
+        """What a balancer is told of the agent; None for an unknown one. Kept up to date in place."""
+        return self._views.get(agent_id)
+
     def owned(self, agent_id: str) -> int:
         """Slots this manager owns in the agent, in use or not; 0 for an unknown agent."""
-        return self._owned.get(agent_id, 0)
+        view = self._views.get(agent_id)
+        return 0 if view is None else view.slots
 
     def in_flight(self, agent_id: str) -> int:
         """Attempts of this manager on the agent, removed or not."""
@@ -138,39 +172,42 @@ class SlotTable:
 
     def free(self, agent_id: str) -> int:
         """Attempts that could start on the agent now; 0 for an unknown or ineligible one."""
-        facts = self._agents.get(agent_id)
-        return 0 if facts is None else self._free.get(facts.pool, {}).get(agent_id, 0)
+        return self._counted.get(agent_id, 0)
 
     def free_in(self, pool: str) -> int:
         """Attempts that could start in the pool now: the sum of `free` over its agents."""
         return self._free_in.get(pool, 0)
 
-    def free_agents(self, pool: str) -> list[str]:
-        """The ids of the pool's agents in which `free` is above 0, in no particular order."""
-        return list(self._free.get(pool, ()))
+    def offer(self, pool: str) -> FreeAgents:
+        """The pool's agents in which `free` is above 0, kept up to date in place."""
+        return self._free.get(pool, NO_AGENTS)
 
     def _own(self, agent_id: str) -> None:
         slots = self._agents[agent_id].slots
-        self._owned[agent_id] = 0 if self._me is None else owned(agent_id, slots, self._managers, self._me)
+        mine = 0 if self._me is None else owned(agent_id, slots, self._managers, self._me)
+        self._views[agent_id].slots = mine
         self._refresh(agent_id)
 
     def _refresh(self, agent_id: str) -> None:
-        facts = self._agents[agent_id]
-        spare = self._owned[agent_id] - self.in_flight(agent_id)
-        self._set_free(facts.pool, agent_id, max(spare, 0) if facts.eligible else 0)
+        facts, view = self._agents[agent_id], self._views[agent_id]
+        view.in_flight = self._in_flight.get(agent_id, 0)
+        spare = view.slots - view.in_flight
+        self._set_free(facts.pool, view, spare if facts.eligible and spare > 0 else 0)
 
-    def _remove(self, agent_id: str) -> None:
-        facts = self._agents.pop(agent_id, None)
-        if facts is not None:
-            self._owned.pop(agent_id)
-            self._set_free(facts.pool, agent_id, 0)
-
-    def _set_free(self, pool: str, agent_id: str, count: int) -> None:
-        agents = self._free.setdefault(pool, {})
-        self._free_in[pool] = self._free_in.get(pool, 0) + count - agents.get(agent_id, 0)
-        if count:
-            agents[agent_id] = count
+    def _set_free(self, pool: str, view: AgentView, count: int) -> None:
+        before = self._counted.get(view.id, 0)
+        if count == before:
+            return
+        free = self._free.get(pool)
+        if free is None:
+            free = self._free[pool] = FreeAgents()
+        left = self._free_in[pool] = self._free_in.get(pool, 0) + count - before
+        if not count:
+            del self._counted[view.id]
+            free.discard(view.id)
         else:
-            agents.pop(agent_id, None)
-        if not agents:  # so that a pool that is gone leaves nothing behind
+            self._counted[view.id] = count
+            if not before:
+                free.add(view)
+        if not left:  # so that a pool that is gone leaves nothing behind
             del self._free[pool], self._free_in[pool]

@@ -29,6 +29,8 @@ START_WAIT = Histogram("yard_task_start_wait_seconds", "From claimable to the ca
 RESCUED = Counter("yard_tasks_rescued", "Tasks taken over from managers that died.")
 STALE = Counter("yard_results_stale", "Results refused because the attempt was no longer current.")
 BALANCER_ERRORS = Counter("yard_balancer_errors", "Choices that a balancer failed to make.", ["pool", "reason"])
+DEFERRED = Counter("yard_balancer_deferrals", "Choices to keep a task queued for a better agent.", ["pool"])
+EJECTED = Counter("ai_agent_ejections", "Agents ejected as outliers.", ["agent_type"])
 
 MAX_MODELS = 200
 WINDOW = 100
@@ -47,16 +49,50 @@ class Models:
         return "other"
 
 
-class SuccessWindow:
-    """The last 100 counted attempts of each pool."""
+class PoolMeters:
+    """The series of one pool, each looked up once: finding one by its labels costs more than counting."""
+
+    def __init__(self, pool: str) -> None:
+        self._pool = pool
+        self.start_wait = START_WAIT.labels(pool)
+        self._success = SUCCESS.labels(pool)
+        self._requests: dict[str, Counter] = {}
+        self._response: dict[str, Histogram] = {}
+        self._results: deque[bool] = deque(maxlen=WINDOW)
+        self._successes = 0
+
+    def ended(self, status: str) -> None:
+        """Count a call by how it ended."""
+        series = self._requests.get(status)
+        if series is None:
+            series = self._requests[status] = REQUESTS.labels(self._pool, status, "execute")
+        series.inc()
+
+    def result(self, ok: bool, complexity: float, seconds: float) -> None:
+        """Note an attempt that counts."""
+        label = complexity_label(complexity)
+        series = self._response.get(label)
+        if series is None:
+            series = self._response[label] = RESPONSE.labels(self._pool, label)
+        series.observe(seconds)
+        if len(self._results) == WINDOW:
+            self._successes -= self._results[0]
+        self._results.append(ok)
+        self._successes += ok
+        self._success.set(self._successes / len(self._results))
+
+
+class Meters:
+    """The meters of every pool that was used."""
 
     def __init__(self) -> None:
-        self._results: dict[str, deque[bool]] = {}
+        self._pools: dict[str, PoolMeters] = {}
 
-    def note(self, pool: str, ok: bool) -> None:
-        results = self._results.setdefault(pool, deque(maxlen=WINDOW))
-        results.append(ok)
-        SUCCESS.labels(pool).set(sum(results) / len(results))
+    def of(self, pool: str) -> PoolMeters:
+        meters = self._pools.get(pool)
+        if meters is None:
+            meters = self._pools[pool] = PoolMeters(pool)
+        return meters
 
 
 def complexity_label(complexity: float) -> str:

@@ -40,6 +40,8 @@ max_wal_size = 1GB
 # Fewer checkpoints, fewer full page images; recovery replays at most about one max_wal_size.
 checkpoint_timeout = 10min
 checkpoint_completion_target = 0.9
+# A queue leaves dead index entries at its head: claims walk them until vacuum has come by.
+autovacuum_naptime = 10s
 
 timezone = 'UTC'
 log_timezone = 'UTC'

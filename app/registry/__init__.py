@@ -9,6 +9,6 @@
 
 A URL belongs to one agent of one pool at a time, or its slots would count twice.
 
-Heartbeats are cheap: they go to Redis as they come and to PostgreSQL in batches; a change of status is written at
+Heartbeats are cheap: kept in memory and written to PostgreSQL in batches; a change of status is written at
 once. Every manager holds a copy of the registry (`view.py`), refreshed by a hint and by time.
 """

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.auth.callers import Caller
 from app.auth.edge import Edge
 from app.auth.service import Forbidden
 from app.core.db import Database
 from app.core.errors import BadPageToken
-from app.core.http import StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import JsonResponse, StrictRoute, encode_page_token, problems, quick, resume_after, validated
 from app.registry import queries, wire
 from app.registry.heartbeats import Heartbeats
 from app.registry.records import AgentRecord, PoolRecord
@@ -142,17 +142,34 @@ def agents_router(
             raise AgentNotFound("There is no agent with this id.")
         return _agent_out(record)
 
-    @api.post("/{agent_id}/heartbeat", responses=problems(400, 401, 403, 404, 413, 422, 503), summary="Report")
+    async def plain_heartbeat(request: Request, value: Any) -> dict[str, Any] | None:
+        body = validated(wire.HeartbeatIn, value)
+        try:
+            agent_id = UUID(request.path_params["agent_id"])
+        except ValueError:
+            return None
+        if body is None:
+            return None
+        caller = await edge.check(request, "agents:register", or_agent=True)
+        return {"agent_id": agent_id, "body": body, "caller": caller}
+
+    @api.post(
+        "/{agent_id}/heartbeat",
+        response_model=wire.HeartbeatOut,
+        responses=problems(400, 401, 403, 404, 413, 422, 503),
+        summary="Report",
+    )
+    @quick(plain_heartbeat)
     async def heartbeat(
         agent_id: AgentId, body: wire.HeartbeatIn, caller: Caller = edge.require_agent_or("agents:register")
-    ) -> wire.HeartbeatOut:
+    ) -> Response:
         """Every `heartbeat_interval_s`. 404 after removal: register again. The answer says what to do."""
         _own(caller, agent_id)
         record = view.agents.get(agent_id) or await registry.living(agent_id)
         heartbeats.record(agent_id, body.running)
         await _follow(registry, record, body)
         drain = record.status == "draining" and body.status != "draining"
-        return wire.HeartbeatOut(directives=[wire.Directive(type="drain")] if drain else [])
+        return JsonResponse({"directives": [{"type": "drain"}] if drain else []})
 
     @api.post("/{agent_id}/drain", responses=problems(401, 403, 404, 422, 503), summary="Drain an agent")
     async def drain(agent_id: AgentId, caller: Caller = edge.require_agent_or("pools:admin")) -> wire.AgentOut:

@@ -1,21 +1,16 @@
-"""Heartbeats: to Redis as they come, to PostgreSQL in batches. Losing some only makes an agent look a little older."""
+"""Heartbeats: kept in memory, written to PostgreSQL in batches. Losing some only makes an agent look a little older.
+
+They do not pass Redis: a manager that dies takes at most one interval of them with it, the agent's next one goes to
+another manager, and a call of Redis would cost more than all the rest of a heartbeat.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any, cast
-from uuid import UUID, uuid4
+from datetime import datetime
+from uuid import UUID
 
-import redis.asyncio as redis
-
-from app.core.batch import Batcher
 from app.core.clock import Clock
 from app.core.db import Database
-from app.core.nerve import Nerve
-
-KEY = "yard:heartbeats"
-ABANDONED_S = 600
 
 # The time of a beat is the clock of the host that heard it. One that is ahead must not make an agent look alive in the
 # future, nor let its beats outlast those that other hosts hear: no time counts as later than the database's own.
@@ -31,71 +26,29 @@ type Beat = tuple[UUID, datetime, int]
 
 
 class Heartbeats:
-    """`record` is called by the edge, `flush` by a loop of every manager: whoever takes the hash writes it."""
+    """`record` is called by the edge, `flush` by a loop of every manager."""
 
-    def __init__(self, db: Database, nerve: Nerve, clock: Clock) -> None:
-        self._db, self._nerve, self._clock = db, nerve, clock
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db, self._clock = db, clock
         self._kept: dict[UUID, Beat] = {}
-        self._batcher: Batcher[Beat, None] = Batcher(self._push, limit=1000)
 
     def record(self, agent_id: UUID, running: int) -> None:
         """Note one heartbeat; never waits and never fails."""
-        self._batcher.put_nowait((agent_id, self._clock.now(), running))
-
-    async def close(self) -> None:
-        """Write what is left."""
-        await self._batcher.close()
-        await self.flush()
+        self._kept[agent_id] = (agent_id, self._clock.now(), running)
 
     async def flush(self) -> None:
-        """Bring to PostgreSQL what Redis holds and what could not go to Redis. Raises what the database raises."""
-        taken_key = f"{KEY}:{uuid4().hex}"
-        beats = {beat[0]: beat for beat in await self._take(taken_key)}
-        kept, self._kept = self._kept, {}
-        beats.update(kept)
-        if not beats:
+        """Write what was noted since the last time. Raises what the database raises, having kept it."""
+        taken, self._kept = self._kept, {}
+        if not taken:
             return
         try:
-            await self._write(list(beats.values()))
+            await self._write(sorted(taken.values(), key=lambda beat: beat[0].int))
         except BaseException:
-            self._kept = {**beats, **self._kept}
+            self._kept = {**taken, **self._kept}
             raise
-        await self._nerve.run(lambda client: client.delete(taken_key))
 
-    async def _push(self, beats: Sequence[Beat]) -> list[None]:
-        fields: dict[Any, Any] = {str(agent_id): f"{at.timestamp():.3f}:{running}" for agent_id, at, running in beats}
-
-        async def call(client: redis.Redis) -> int:
-            return int(await client.hset(KEY, mapping=fields))
-
-        if await self._nerve.run(call) is None:
-            self._kept.update((beat[0], beat) for beat in beats)
-        return [None] * len(beats)
-
-    async def _take(self, taken_key: str) -> list[Beat]:
-        async def call(client: redis.Redis) -> dict[bytes, bytes]:
-            if not await client.exists(KEY):
-                return {}
-            try:
-                await client.rename(KEY, taken_key)
-            except redis.ResponseError:  # another manager took it first
-                return {}
-            await client.expire(taken_key, ABANDONED_S)
-            return cast("dict[bytes, bytes]", await client.hgetall(taken_key))
-
-        return [_parse(name, value) for name, value in (await self._nerve.run(call) or {}).items()]
-
-    async def _write(self, beats: Sequence[Beat]) -> None:
-        ordered = sorted(beats, key=lambda beat: beat[0].int)
+    async def _write(self, beats: list[Beat]) -> None:
         async with self._db.hot() as connection:
             await connection.execute(
-                _FLUSH,
-                [beat[0] for beat in ordered],
-                [beat[1] for beat in ordered],
-                [beat[2] for beat in ordered],
+                _FLUSH, [beat[0] for beat in beats], [beat[1] for beat in beats], [beat[2] for beat in beats]
             )
-
-
-def _parse(name: bytes, value: bytes) -> Beat:
-    at, _, running = value.decode().partition(":")
-    return UUID(name.decode()), datetime.fromtimestamp(float(at), UTC), int(running)

@@ -56,6 +56,8 @@ class Agent(Base):
     status: Mapped[str] = mapped_column(Text)
     status_reason: Mapped[str] = mapped_column(Text, server_default="")
     running: Mapped[int] = mapped_column(Integer, server_default="0")
+    ejected_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    ejected_reason: Mapped[str] = mapped_column(Text, server_default="")
     token_digest: Mapped[bytes] = mapped_column(LargeBinary)
     registered_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     heartbeat_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from app.registry.models import Agent, Pool
 from app.registry.records import AgentRecord, PoolRecord
 
 _POOL_FIELDS = tuple(PoolRecord.__dataclass_fields__)
-_AGENT_FIELDS = tuple(AgentRecord.__dataclass_fields__)
+_AGENT_FIELDS = tuple(field.name for field in fields(AgentRecord) if field.init)
 
 
 def pool_record(row: Row[Any]) -> PoolRecord:
@@ -66,10 +67,13 @@ async def agents(
         return [agent_record(row) for row in await connection.execute(query)]
 
 
-async def changed_since(db: Database, since: datetime | None) -> tuple[list[PoolRecord], list[AgentRecord], datetime]:
+async def changed_since(
+    db: Database, since: datetime | None, known: Mapping[UUID, AgentRecord]
+) -> tuple[list[PoolRecord], list[AgentRecord], datetime]:
     """Pools and agents changed since `since` (None: all that are not gone), and the database's time of this read.
 
-    A row whose transaction was slow to commit carries an earlier time, so the caller overlaps its reads.
+    A row whose transaction was slow to commit carries an earlier time, so the caller overlaps its reads; agents that
+    are in `known` with that very time are left out of all but a full read.
     """
     pool_query: Select[Any] = select(Pool.__table__)
     agent_query: Select[Any] = select(Agent.__table__)
@@ -81,8 +85,10 @@ async def changed_since(db: Database, since: datetime | None) -> tuple[list[Pool
     async with db.begin() as connection:
         now = (await connection.execute(select(func.now()))).scalar_one()
         found_pools = [pool_record(row) for row in await connection.execute(pool_query)]
-        found_agents = [agent_record(row) for row in await connection.execute(agent_query)]
-    return found_pools, found_agents, now
+        found = (await connection.execute(agent_query)).all()
+    if since is not None:
+        found = [row for row in found if row.id not in known or known[row.id].updated_at != row.updated_at]
+    return found_pools, [agent_record(row) for row in found], now
 
 
 # An agent is quiet when neither an answer nor a heartbeat came lately; a new one is asked whatever it sends. One that

@@ -75,8 +75,18 @@ class AgentRecord:
     last_seen_at: datetime
     updated_at: datetime
     token_digest: bytes = field(repr=False)
+    ejected_until: datetime | None = None
+    ejected_reason: str = ""
+    key: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", str(self.id))
 
     @property
     def works(self) -> bool:
         """Whether it may be given tasks."""
         return self.status in WORKING
+
+    def is_ejected(self, now: datetime) -> bool:
+        """Whether a manager found it to be an outlier and gives it nothing for now."""
+        return self.ejected_until is not None and self.ejected_until > now

@@ -137,6 +137,8 @@ class Registry:
             "token_digest": self._authenticator.digest(secret),
             "heartbeat_at": None,
             "probed_at": None,
+            "ejected_until": None,
+            "ejected_reason": "",
         }
         times = dict.fromkeys(("registered_at", "last_seen_at", "updated_at"), func.clock_timestamp())
         default = select(Pool.slots).where(Pool.name == pool).scalar_subquery()
@@ -212,6 +214,20 @@ class Registry:
         )
         async with self._db.begin() as connection:
             await connection.execute(statement)
+            await _hint(connection)
+
+    async def note_ejections(self, ejections: Sequence[tuple[UUID, float, str]]) -> None:
+        """Note that a manager gives agents no tasks for a while: (id, seconds from now, reason). The longest counts."""
+        async with self._db.begin() as connection:
+            for agent_id, seconds, reason in sorted(ejections, key=lambda item: item[0].int):
+                until = func.clock_timestamp() + _seconds(seconds)
+                longer = func.coalesce(Agent.ejected_until < until, literal(True))
+                values = {
+                    "ejected_until": func.greatest(Agent.ejected_until, until),
+                    "ejected_reason": case((longer, reason), else_=Agent.ejected_reason),
+                    "updated_at": func.clock_timestamp(),
+                }
+                await connection.execute(update(Agent).where(Agent.id == agent_id).values(**values))
             await _hint(connection)
 
     async def probed(self, agent_ids: Sequence[UUID]) -> None:

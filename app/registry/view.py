@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -15,6 +16,17 @@ OVERLAP = timedelta(seconds=15)
 FULL_EVERY = 60
 
 
+@dataclass(slots=True)
+class Changes:
+    """What one refresh changed: agents that came, went or are different now; whether any pool did."""
+
+    agents: set[UUID] = field(default_factory=set)
+    pools: bool = False
+
+    def __bool__(self) -> bool:
+        return self.pools or bool(self.agents)
+
+
 class RegistryView:
     """Pools and agents (those that are gone left out) as of the last `refresh`. Read it freely; never change it."""
 
@@ -22,14 +34,14 @@ class RegistryView:
         self._db = db
         self._since: datetime | None = None
         self._refreshes = 0
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[Changes], None]] = []
         self._reads: Batcher[None, None] = Batcher(self._read_for, limit=10_000)
         self.pools: dict[str, PoolRecord] = {}
         self.agents: dict[UUID, AgentRecord] = {}
         self.by_pool: dict[str, dict[UUID, AgentRecord]] = {}
 
-    def on_change(self, call: Callable[[], None]) -> None:
-        """Call `call()` after a refresh that changed something."""
+    def on_change(self, call: Callable[[Changes], None]) -> None:
+        """Call `call(changes)` after a refresh that changed something."""
         self._listeners.append(call)
 
     async def refresh(self) -> None:
@@ -46,12 +58,12 @@ class RegistryView:
         full = self._since is None or self._refreshes % FULL_EVERY == 0
         self._refreshes += 1
         since = None if full or self._since is None else self._since - OVERLAP
-        pools, agents, now = await queries.changed_since(self._db, since)
+        pools, agents, now = await queries.changed_since(self._db, since, self.agents)
         changed = self._replace(pools, agents) if full else self._merge(pools, agents)
         self._since = now
         if changed:
             for call in self._listeners:
-                call()
+                call(changed)
 
     def pool_for_type(self, task_type: str) -> PoolRecord | None:
         """The pool most skilled in a task type; the first by name among equals."""
@@ -66,21 +78,22 @@ class RegistryView:
         """How many agents of the pool may be given tasks."""
         return sum(agent.works for agent in self.agents_of(pool).values())
 
-    def _replace(self, pools: list[PoolRecord], agents: list[AgentRecord]) -> bool:
-        before = (self.pools, self.agents)
+    def _replace(self, pools: list[PoolRecord], agents: list[AgentRecord]) -> Changes:
+        pools_before, before = self.pools, self.agents
         self.pools, self.agents, self.by_pool = {}, {}, {}
         self._merge(pools, agents)
-        return before != (self.pools, self.agents)
+        either = before.keys() | self.agents.keys()
+        different = {agent_id for agent_id in either if before.get(agent_id) != self.agents.get(agent_id)}
+        return Changes(different, pools_before != self.pools)
 
-    def _merge(self, pools: list[PoolRecord], agents: list[AgentRecord]) -> bool:
-        changed = False
+    def _merge(self, pools: list[PoolRecord], agents: list[AgentRecord]) -> Changes:
+        changes = Changes()
         for pool in pools:
             if self.pools.get(pool.name) != pool:
                 self.pools[pool.name] = pool
-                changed = True
-        for agent in agents:
-            changed |= self._put(agent)
-        return changed
+                changes.pools = True
+        changes.agents.update(agent.id for agent in agents if self._put(agent))
+        return changes
 
     def _put(self, agent: AgentRecord) -> bool:
         known = self.agents.get(agent.id)

@@ -99,7 +99,12 @@ class PoolIn(_Strict):
         default_factory=dict, max_length=200, description="Task type → how well agents do it, 0..1."
     )
     slots: int = Field(1, ge=1, le=10_000, description="Slots of an agent that names none when it registers.")
-    balancer: str = Field("ai_optimized", max_length=100)
+    balancer: str = Field(
+        "ai_optimized",
+        max_length=100,
+        description="How an agent is chosen: `ai_optimized` (learns what each costs), `weighted_score`, `prequal`, "
+        "`p2c`, `least_connections`, `weighted_round_robin`, `round_robin`, or one that another package brings.",
+    )
     timeout_s: float = Field(300.0, gt=0, le=604_800, description="Run timeout of one attempt.")
     max_attempts: int = Field(3, ge=1, le=100)
     retry: RetryIn = Field(default_factory=RetryIn)
@@ -190,6 +195,8 @@ AGENT_EXAMPLE: dict[str, Any] = {
     "registered_at": "2026-11-20T20:25:00Z",
     "heartbeat_at": "2026-11-20T20:25:15Z",
     "last_seen_at": "2026-11-20T20:25:15Z",
+    "ejected_until": None,
+    "ejected_reason": "",
 }
 
 
@@ -210,6 +217,10 @@ class AgentOut(BaseModel):
     registered_at: datetime
     heartbeat_at: datetime | None
     last_seen_at: datetime
+    ejected_until: datetime | None = Field(
+        description="While this lies ahead, a manager found the agent to be an outlier and gives it no tasks."
+    )
+    ejected_reason: str
 
 
 class RegisteredOut(AgentOut):

@@ -16,7 +16,7 @@ from app.auth.edge import Edge
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.errors import BadPageToken, BadRequest
-from app.core.http import JsonResponse, StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import JsonResponse, StrictRoute, encode_page_token, problems, quick, resume_after, validated
 from app.core.jsonbody import dump_bytes
 from app.events import queries as event_queries
 from app.events.hub import Hub
@@ -28,13 +28,14 @@ from app.tasks.records import TaskRecord
 from app.tasks.service import Tasks
 from app.tasks.submission import Accepted
 
+MAX_HEADER = 200
 TaskId = Annotated[UUID, Path(examples=[wire.TASK_EXAMPLE["id"]])]
 IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=200,
+        max_length=MAX_HEADER,
         description="The same key and body again: the stored answer, nothing new.",
         examples=["order-4711"],
     ),
@@ -43,7 +44,7 @@ Prefer = Annotated[
     str | None,
     Header(
         alias="Prefer",
-        max_length=200,
+        max_length=MAX_HEADER,
         description="`wait=N`: hold the answer up to N seconds for the result.",
         examples=["wait=10"],
     ),
@@ -85,6 +86,15 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 def router(db: Database, tasks: Tasks, hub: Hub, edge: Edge, clock: Clock, *, max_wait_s: float) -> APIRouter:
     api = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=StrictRoute)
 
+    async def plain_submit(request: Request, value: Any) -> dict[str, Any] | None:
+        headers = request.headers
+        key, prefer = headers.get("idempotency-key"), headers.get("prefer")
+        body = validated(wire.TaskIn, value)
+        if body is None or (key is not None and not 0 < len(key) <= MAX_HEADER) or len(prefer or "") > MAX_HEADER:
+            return None
+        caller = await edge.check(request, "tasks:write")
+        return {"body": body, "idempotency_key": key, "prefer": prefer, "caller": caller}
+
     @api.post(
         "",
         status_code=202,
@@ -92,6 +102,7 @@ def router(db: Database, tasks: Tasks, hub: Hub, edge: Edge, clock: Clock, *, ma
         responses=_DONE | problems(400, 401, 403, 404, 413, 422, 503),
         summary="Submit a task",
     )
+    @quick(plain_submit)
     async def submit(
         body: wire.TaskIn,
         idempotency_key: IdempotencyKey = None,

@@ -50,8 +50,12 @@ class Depth:
 
     async def _estimate(self, pool: str, count: int) -> _Estimate:
         estimate = self._estimates.get(pool)
-        if estimate is None or self._clock.monotonic() >= estimate.due or not self._fits(estimate, count):
-            estimate = await self._recount(pool, estimate, count)
+        if estimate is None or not self._fits(estimate, count):
+            return await self._recount(pool, estimate, count)
+        if self._clock.monotonic() >= estimate.due:
+            # One of those that come counts; the others need not all do the same work.
+            estimate.due = self._clock.monotonic() + RECOUNT_CLOSE_S
+            return await self._recount(pool, estimate, count)
         return estimate
 
     def _fits(self, estimate: _Estimate, count: int) -> bool:

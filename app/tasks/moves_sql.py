@@ -103,7 +103,7 @@ SELECT id, was, agent_id, fence FROM done
 
 RETRY = f"""
 WITH done AS (
-  UPDATE tasks t SET status = 'queued', tag = GREATEST(t.tag, {head_of("t")}), attempt = 0, rescues = 0,
+  UPDATE tasks t SET status = 'queued', tag = GREATEST(t.tag, {head_of("t")} + 1), attempt = 0, rescues = 0,
     error_code = NULL, error_message = NULL, result = NULL,
     finished_at = NULL, started_at = NULL, start_deadline_at = NULL, wake_at = NULL, rejoin = false,
     queued_at = clock_timestamp(), event_seq = event_seq + 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import orjson
@@ -18,6 +20,84 @@ _USAGE = """
 SELECT model, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens
 FROM usage WHERE task_id = $1 GROUP BY model ORDER BY model
 """
+
+# Windows of this share of the age asked for: where much is going on, the newest attempts fill the count before the rest
+# is looked at. The index is a BRIN: it finds a window, it does not sort.
+_WINDOWS = (1 / 64, 1 / 8, 1.0)
+
+# A task that failed with tries left was refused for what it is: no other agent would have done better.
+_ATTEMPT_COLUMNS = """a.task_id, a.pool, t.type, t.complexity, t.thread_id, a.agent_id, a.manager_id, a.outcome,
+  a.counted, NOT (t.status = 'failed' AND t.fence = a.fence AND a.attempt < t.max_attempts) AS agents_fault,
+  a.error_code, CASE WHEN t.queued_at <= a.started_at THEN t.queued_at END AS queued_at, a.started_at, a.finished_at,
+  extract(epoch FROM a.finished_at - a.started_at)::float8 AS seconds"""
+
+_RECENT_ATTEMPTS = f"""
+SELECT {_ATTEMPT_COLUMNS} FROM (
+  SELECT * FROM attempts WHERE finished_at > now() - make_interval(secs => $1) AND ($3::text IS NULL OR pool = $3)
+  ORDER BY finished_at DESC LIMIT $2
+) a JOIN tasks t ON t.id = a.task_id ORDER BY a.finished_at DESC
+"""  # noqa: S608 - only constants
+
+# Windows of time to look into, in seconds, one after the other until the page is full.
+_SPANS = (60.0, 600.0, 6_000.0, 1e11)
+
+_ATTEMPTS_SINCE = f"""
+SELECT {_ATTEMPT_COLUMNS} FROM (
+  SELECT * FROM attempts WHERE pool = $1 AND finished_at >= $2 AND (finished_at, task_id) > ($2, $3)
+    AND finished_at < $2 + make_interval(secs => $4)
+  ORDER BY finished_at, task_id LIMIT $5
+) a JOIN tasks t ON t.id = a.task_id ORDER BY a.finished_at, a.task_id
+"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One ended attempt with what its task says about it. `seconds`: from the claim to the end.
+
+    `queued_at` is when the task was last made claimable; None when that was after this attempt.
+    """
+
+    task_id: UUID
+    pool: str
+    type: str
+    complexity: float
+    thread_id: str | None
+    agent_id: UUID | None
+    manager_id: UUID | None
+    outcome: str
+    counted: bool
+    agents_fault: bool
+    error_code: str | None
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime
+    seconds: float | None
+
+
+async def recent_attempts(
+    db: Database, *, max_age_s: float, limit: int, pool: str | None = None
+) -> list[AttemptRecord]:
+    """The newest attempts, newest first, of one pool or of all: at most `limit`, none older than `max_age_s`."""
+    rows: list[AttemptRecord] = []
+    async with db.read() as connection:
+        for share in _WINDOWS:
+            found = await connection.fetch(_RECENT_ATTEMPTS, share * max_age_s, limit, pool)
+            rows = [AttemptRecord(*row) for row in found]
+            if len(rows) >= limit:
+                break
+    return rows
+
+
+async def attempts_since(db: Database, pool: str, after: tuple[datetime, UUID], limit: int) -> list[AttemptRecord]:
+    """A pool's attempts that ended after this time (and, at that very time, of a later task id), oldest first."""
+    rows: list[AttemptRecord] = []
+    async with db.read() as connection:
+        for span_s in _SPANS:
+            found = await connection.fetch(_ATTEMPTS_SINCE, pool, *after, span_s, limit)
+            rows = [AttemptRecord(*row) for row in found]
+            if len(rows) >= limit:
+                break
+    return rows
 
 
 async def get(db: Database, tenant: str, task_id: UUID) -> TaskRecord | None:

@@ -19,7 +19,7 @@ from app.tasks import moves_sql as moves
 from app.tasks import queue_sql as sql
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewTask:
     """A task to insert. `payload` is JSON text; `deadline_s` counts from when the task may first run."""
 
@@ -43,15 +43,14 @@ class NewTask:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ready:
-    """A task that could start now, locked by the transaction that reads it. `avoid`: do not go back to `agent_id`."""
+    """A task that could start when it was read. `agent_id` had it last; `rejoin`: that one may still work on it."""
 
     id: UUID
     tenant: str
     pool: str
     type: str
-    payload: str
     attempt: int
     max_attempts: int
     fence: int
@@ -62,7 +61,17 @@ class Ready:
     thread_id: str | None
     synthetic: bool
     traceparent: str | None
+    priority: int
     waited_s: float
+
+
+@dataclass(slots=True)
+class Started:
+    """A task that is running now, under this fence. `payload` is JSON text."""
+
+    fence: int
+    attempt: int
+    payload: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ class UsageRow:
     quantities: str = "{}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """How an attempt ended and where its task goes.
 
@@ -111,7 +120,7 @@ async def withdraw(connection: HotConnection, task_ids: Collection[UUID]) -> Non
 
 
 async def ready(connection: HotConnection, pools: Sequence[str], limits: Sequence[int]) -> list[Ready]:
-    """Lock up to `limits[i]` claimable tasks of `pools[i]`, in the queue's order. Inside a transaction."""
+    """Up to `limits[i]` claimable tasks of `pools[i]`, in the queue's order. Nothing is locked: `start` looks again."""
     return [Ready(*row) for row in await connection.fetch(sql.READY, pools, limits)]
 
 
@@ -126,13 +135,16 @@ async def pinned_to(connection: HotConnection) -> list[UUID]:
 
 
 async def start(
-    connection: HotConnection, manager_id: UUID, placed: Sequence[tuple[UUID, UUID]]
-) -> dict[UUID, tuple[int, int]]:
-    """Make locked tasks running on their agents ((task id, agent id) pairs): task id → (fence, attempt)."""
+    connection: HotConnection, manager_id: UUID, placed: Sequence[tuple[UUID, int, UUID]]
+) -> dict[UUID, Started]:
+    """Make ready tasks running ((task id, fence as read, agent id) triples); those that still were as they were read.
+
+    A task that was cancelled, taken by another manager or expired in the meantime is left out.
+    """
     rows = await connection.fetch(
-        sql.START, manager_id, [task_id for task_id, _ in placed], [agent_id for _, agent_id in placed]
+        sql.START, manager_id, [item[0] for item in placed], [item[1] for item in placed], [item[2] for item in placed]
     )
-    return {row["id"]: (row["fence"], row["attempt"]) for row in rows}
+    return {row[0]: Started(row[1], row[2], row[3]) for row in rows}
 
 
 async def settle(connection: HotConnection, ended: Sequence[Settled]) -> set[tuple[UUID, int]]:
@@ -204,9 +216,9 @@ async def not_ours(connection: HotConnection, held: Sequence[tuple[UUID, int]]) 
     return [(row["id"], row["fence"], row["status"]) for row in rows]
 
 
-async def counts(connection: HotConnection) -> dict[str, int]:
-    """Queued tasks by pool; pools without any are left out."""
-    return {row["pool"]: row["n"] for row in await connection.fetch(sql.COUNTS)}
+async def counts(connection: HotConnection, pools: Collection[str]) -> dict[str, int]:
+    """Queued tasks of each of these pools."""
+    return {row["pool"]: row["n"] for row in await connection.fetch(sql.COUNTS, list(pools))}
 
 
 async def depth(connection: HotConnection, pool: str, cap: int) -> int:

@@ -81,8 +81,8 @@ WITH gone AS (DELETE FROM tasks WHERE id = ANY($1) RETURNING id)
 DELETE FROM events e USING gone WHERE e.task_id = gone.id
 """
 
-_READY_COLUMNS = """t.id, t.tenant, t.pool, t.type, t.payload, t.attempt, t.max_attempts, t.fence, t.pinned_agent_id,
-  t.agent_id, t.rejoin, t.complexity, t.thread_id, t.synthetic, t.traceparent,
+_READY_COLUMNS = """t.id, t.tenant, t.pool, t.type, t.attempt, t.max_attempts, t.fence, t.pinned_agent_id,
+  t.agent_id, t.rejoin, t.complexity, t.thread_id, t.synthetic, t.traceparent, t.priority,
   extract(epoch FROM now() - t.queued_at)::float8 AS waited_s"""
 
 _CLAIMABLE = (
@@ -93,7 +93,7 @@ READY = f"""
 SELECT r.* FROM unnest($1::text[], $2::int[]) AS p(pool, n) CROSS JOIN LATERAL (
   SELECT {_READY_COLUMNS} FROM tasks t
   WHERE t.pool = p.pool AND t.pinned_agent_id IS NULL AND {_CLAIMABLE}
-  ORDER BY t.priority DESC, t.tag, t.id LIMIT p.n FOR UPDATE SKIP LOCKED) r
+  ORDER BY t.priority DESC, t.tag, t.id LIMIT p.n) r
 """
 
 # A loose index scan: one probe an agent, however many tasks wait for it.
@@ -113,34 +113,44 @@ READY_PINNED = f"""
 SELECT r.* FROM unnest($1::uuid[], $2::int[]) AS p(agent, n) CROSS JOIN LATERAL (
   SELECT {_READY_COLUMNS} FROM tasks t
   WHERE t.pinned_agent_id = p.agent AND {_CLAIMABLE}
-  ORDER BY t.priority DESC, t.tag, t.id LIMIT p.n FOR UPDATE SKIP LOCKED) r
+  ORDER BY t.priority DESC, t.tag, t.id LIMIT p.n) r
 """
 
-START = """
-WITH started AS (
-  UPDATE tasks t SET status = 'running', manager_id = $1, agent_id = p.agent_id, fence = t.fence + 1,
+# What was read as ready a moment ago is locked and looked at again here: the fence says that it is as it was then. A
+# row that another manager or a cancel holds is theirs.
+START = f"""
+WITH chosen AS (
+  SELECT t.id, p.agent_id FROM unnest($2::uuid[], $3::bigint[], $4::uuid[]) AS p(id, fence, agent_id)
+  JOIN tasks t ON t.id = p.id AND t.fence = p.fence
+  WHERE {_CLAIMABLE}
+  FOR UPDATE OF t SKIP LOCKED
+), started AS (
+  UPDATE tasks t SET status = 'running', manager_id = $1, agent_id = c.agent_id, fence = t.fence + 1,
     attempt = t.attempt + 1, event_seq = t.event_seq + 1, rejoin = false, attempt_started_at = clock_timestamp(),
     started_at = COALESCE(t.started_at, clock_timestamp())
-  FROM unnest($2::uuid[], $3::uuid[]) AS p(id, agent_id)
-  WHERE t.id = p.id AND t.status = 'queued'
-  RETURNING t.id, t.tenant, t.fence, t.attempt, t.event_seq, t.agent_id
+  FROM chosen c WHERE t.id = c.id
+  RETURNING t.id, t.tenant, t.fence, t.attempt, t.event_seq, t.agent_id, t.payload
 ), noted AS (
   INSERT INTO events (task_id, seq, tenant, type, data)
   SELECT id, event_seq, tenant, 'task.running',
     json_build_object('attempt', attempt, 'fence', fence, 'agent_id', agent_id) FROM started
 )
-SELECT id, fence, attempt FROM started
+SELECT id, fence, attempt, payload FROM started
 """
 
 # The three partial indexes of queued tasks, read one after the other: the finished ones are never looked at.
-QUEUED = """
-  SELECT pool FROM tasks WHERE status = 'queued' AND wake_at IS NULL AND pinned_agent_id IS NULL {and_pool}
+_QUEUED_IN = """
+  SELECT FROM tasks WHERE status = 'queued' AND wake_at IS NULL AND pinned_agent_id IS NULL AND pool = {pool}
   UNION ALL
-  SELECT pool FROM tasks WHERE status = 'queued' AND wake_at IS NULL AND pinned_agent_id IS NOT NULL {and_pool}
+  SELECT FROM tasks WHERE status = 'queued' AND wake_at IS NULL AND pinned_agent_id IS NOT NULL AND pool = {pool}
   UNION ALL
-  SELECT pool FROM tasks WHERE status = 'queued' AND wake_at IS NOT NULL {and_pool}
+  SELECT FROM tasks WHERE status = 'queued' AND wake_at IS NOT NULL AND pool = {pool}
 """
 
-DEPTH = f"SELECT count(*) FROM ({QUEUED.format(and_pool='AND pool = $1')} LIMIT $2) q"
+DEPTH = f"SELECT count(*) FROM ({_QUEUED_IN.format(pool='$1')} LIMIT $2) q"
 
-COUNTS = f"SELECT pool, count(*) AS n FROM ({QUEUED.format(and_pool='')}) q GROUP BY pool"
+# Pool by pool, so that the indexes are read and not the table.
+COUNTS = f"""
+SELECT p.pool, q.n FROM unnest($1::text[]) AS p(pool)
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM ({_QUEUED_IN.format(pool="p.pool")}) w) q
+"""

@@ -18,7 +18,7 @@ from app.registry.records import PoolRecord
 from app.tasks.queue import NewTask
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Submission:
     """What a caller asked for; `payload` is a plain JSON value."""
 
@@ -36,7 +36,7 @@ class Submission:
     thread_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Accepted:
     """A durable task. `replayed`: an earlier request with the same idempotency key made it."""
 

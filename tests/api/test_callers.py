@@ -29,6 +29,8 @@ OPERATIONS: list[tuple[str, str, str, Any]] = [
     ("GET", "/v1/pools", "tasks:read", None),
     ("GET", "/v1/pools/echo", "tasks:read", None),
     ("POST", "/v1/pools/echo/scale", "pools:admin", {"replicas": 1}),
+    ("GET", "/v1/pools/echo/balancer", "pools:admin", None),
+    ("GET", "/v1/pools/echo/attempts", "pools:admin", None),
     ("POST", "/v1/agents", "agents:register", {"pool": "echo", "url": "http://127.0.0.1:9"}),
     ("GET", "/v1/agents", "tasks:read", None),
     ("GET", f"/v1/agents/{SOME}", "tasks:read", None),

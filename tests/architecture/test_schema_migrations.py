@@ -15,6 +15,7 @@ from alembic import command
 
 from app.cli.db import MIGRATIONS, alembic_config
 from app.core.db import plain_url
+from app.tables import metadata
 from tests.conftest import run_sql, with_database
 
 VERSIONS = sorted((MIGRATIONS / "versions").glob("*.py"))
@@ -60,6 +61,28 @@ def test_up_down_up_and_the_same_as_the_models(empty: str) -> None:
         command.upgrade(config, "head")
         command.upgrade(config, "head")
     assert names(empty) == first and len(first) > 30
+
+
+def test_storage_settings_are_those_of_the_models(empty: str) -> None:
+    """Alembic does not compare them."""
+    with redirect_stdout(StringIO()):
+        command.upgrade(alembic_config(empty), "head")
+
+    async def read() -> dict[str, set[str]]:
+        connection = await asyncpg.connect(plain_url(empty))
+        try:
+            found = await connection.fetch("SELECT relname, reloptions FROM pg_class WHERE reloptions IS NOT NULL")
+        finally:
+            await connection.close()
+        return {row["relname"]: set(row["reloptions"]) for row in found}
+
+    wanted: dict[str, set[str]] = {}
+    for item in [*metadata.sorted_tables, *(index for table in metadata.sorted_tables for index in table.indexes)]:
+        if settings := item.dialect_options["postgresql"]["with"]:
+            wanted[str(item.name)] = {f"{name}={value}" for name, value in settings.items()}
+    stored = asyncio.run(read())
+    assert {name: stored.get(name) for name in wanted} == wanted
+    assert {name for name in stored if not name.startswith("pg_")} == set(wanted)
 
 
 @pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.stem)

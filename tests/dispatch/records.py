@@ -33,9 +33,9 @@ def agent_record(pool: str = "p", **fields: Any) -> AgentRecord:
 
 def ready_task(pool: str = "p", **fields: Any) -> Ready:
     values: dict[str, Any] = {
-        "id": uuid4(), "tenant": "t", "type": "work", "payload": "{}", "attempt": 0, "max_attempts": 3, "fence": 0,
+        "id": uuid4(), "tenant": "t", "type": "work", "attempt": 0, "max_attempts": 3, "fence": 0,
         "pinned_agent_id": None, "agent_id": None, "rejoin": False, "complexity": 0.5, "thread_id": None,
-        "synthetic": False, "traceparent": None, "waited_s": 0.0,
+        "synthetic": False, "traceparent": None, "priority": 0, "waited_s": 0.0,
     }  # fmt: skip
     return Ready(pool=pool, **{**values, **fields})
 

@@ -13,9 +13,9 @@ from app.core.clock import Clock
 from app.dispatch.attempt import Attempts, Held
 from app.dispatch.balancers.base import Outcome, TaskView
 from app.dispatch.executors.base import Ending, Failed, Refused, Request, Sink, Succeeded
-from app.registry.records import PoolRecord
+from app.registry.records import AgentRecord, PoolRecord
 from app.settings import DispatchSettings
-from app.tasks.queue import Settled
+from app.tasks.queue import Settled, Started
 from tests.dispatch.records import agent_record, pool_record, ready_task
 
 type Act = Callable[[Request, Sink], Awaitable[Ending]]
@@ -46,19 +46,19 @@ class Bench:
     async def cancel(self, url: str, task_id: UUID) -> None:
         self.cancelled.append(task_id)
 
-    def started(self, pool: str, agent_id: UUID, task: TaskView) -> None: ...
+    def started(self, pool: str, agent: AgentRecord, task: TaskView) -> None: ...
 
-    def finished(self, pool: str, agent_id: UUID, task: TaskView, outcome: Outcome) -> None:
+    def finished(self, pool: str, agent: AgentRecord, task: TaskView, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
-    def refused(self, agent_id: UUID, refusal: Refused) -> None:
+    def refused(self, agent: AgentRecord, refusal: Refused) -> None:
         self.refusals.append(refusal)
 
-    def reached(self, agent_id: UUID) -> None:
+    def reached(self, agent: AgentRecord) -> None:
         pass
 
-    def release(self, agent_id: UUID) -> None:
-        self.released.append(agent_id)
+    def release(self, agent: AgentRecord) -> None:
+        self.released.append(agent.id)
 
     async def settle(self, ended: Settled) -> bool:
         self.settled.append(ended)
@@ -78,7 +78,7 @@ class Bench:
 
     def begin(self, pool: PoolRecord | None = None, **fields: Any) -> Held:
         task = ready_task(**fields)
-        self.attempts.begin(task, pool or pool_record(), self.agent, 1, 1)
+        self.attempts.begin(task, pool or pool_record(), self.agent, Started(1, 1, "{}"))
         return self.attempts.held[task.id]
 
     async def end(self, held: Held) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
 
 import pytest
 
-from app.dispatch.balancers.base import AgentView, TaskView
+from app.dispatch.balancers.base import MAX_SCAN, Offer, TaskView
 from app.dispatch.balancers.guarded import Guarded
 from app.dispatch.balancers.passive import Passive
 from app.dispatch.executors.base import Refused
-from app.dispatch.placer import MAX_OFFER, Placer
+from app.dispatch.placer import Placer
 from app.dispatch.slots import SlotTable
 from app.registry.records import AgentRecord
-from app.settings import DispatchSettings
+from app.settings import BalancerSettings, DispatchSettings
 from tests.core.database import HandClock
 from tests.dispatch.records import agent_record, pool_record, ready_task, view_of
 
@@ -26,7 +25,7 @@ def placer_over(agents: list[AgentRecord], balancer: str = "round_robin") -> tup
     slots = SlotTable()
     slots.set_managers(["me"], "me", active=True)
     view = view_of([pool_record(balancer=balancer)], agents)
-    placer = Placer(view, slots, HandClock(), DispatchSettings(rejoin_patience_s=PATIENCE_S), 1000)
+    placer = Placer(view, slots, HandClock(), DispatchSettings(rejoin_patience_s=PATIENCE_S), BalancerSettings(), 1000)
     placer.follow_registry()
     return placer, slots
 
@@ -35,7 +34,7 @@ def test_a_placed_task_takes_a_slot_until_it_is_released() -> None:
     agent = agent_record(slots=2)
     placer, slots = placer_over([agent])
     assert [placer.place(ready_task()) for _ in range(3)] == [agent, agent, None]
-    placer.release(agent.id)
+    placer.release(agent)
     assert slots.free_in("p") == 1
     assert placer.place(ready_task()) == agent
 
@@ -53,7 +52,7 @@ def test_a_pinned_task_waits_for_its_agent() -> None:
     task = ready_task(pinned_agent_id=mine.id)
     assert placer.place(task) == mine
     assert placer.place(task) is None, "its slot is taken; the other agent is no substitute"
-    placer.release(mine.id)
+    placer.release(mine)
     assert placer.place(task) == mine
 
 
@@ -77,7 +76,7 @@ def test_it_does_not_wait_for_an_agent_that_works_no_more(status: str) -> None:
     former, other = agent_record(status=status), agent_record()
     placer, _ = placer_over([former, other])
     assert placer.place(ready_task(rejoin=True, agent_id=former.id)) == other
-    placer.release(other.id)
+    placer.release(other)
     assert placer.place(ready_task(rejoin=True, agent_id=agent_record().id)) == other
 
 
@@ -106,7 +105,7 @@ async def test_an_agent_that_refused_is_offered_nothing_for_a_while_and_then_aga
     agent, warm = agent_record(slots=4), asyncio.Event()
     placer, slots = placer_over([agent])
     placer.on_warm = lambda _pool: warm.set()
-    placer.refused(agent.id, Refused("full", retry_after_s=0.2))
+    placer.refused(agent, Refused("full", retry_after_s=0.2))
     assert placer.place(ready_task()) is None and slots.free_in(agent.pool) == 0
     placer.follow_registry()
     assert slots.free_in(agent.pool) == 0  # what the registry says does not shorten the pause
@@ -120,7 +119,7 @@ class Broken(Passive):
     def __init__(self, answer: str | None) -> None:
         self._answer = answer
 
-    def choose(self, task: TaskView, agents: Sequence[AgentView], now: float) -> str | None:
+    def choose(self, task: TaskView, offer: Offer, now: float) -> str | None:
         if self._answer is None:
             raise RuntimeError("a bug in a strategy")
         return self._answer
@@ -130,7 +129,7 @@ class Broken(Passive):
 def test_a_broken_balancer_costs_a_worse_choice_and_no_task(answer: str | None) -> None:
     agents = [agent_record(slots=2) for _ in range(3)]
     placer, _ = placer_over(agents)
-    placer._balancers["p"] = ("round_robin", Guarded(Broken(answer)))
+    placer.strategies.pools["p"].guarded = Guarded(Broken(answer))
     placed = Counter(agent.id for _ in range(6) if (agent := placer.place(ready_task())))
     assert placed == {agent.id: 2 for agent in agents}
 
@@ -142,7 +141,7 @@ def test_a_strategy_this_release_does_not_know_falls_back() -> None:
 
 
 def test_a_large_pool_offers_a_bounded_sample_and_uses_every_agent() -> None:
-    agents = [agent_record() for _ in range(MAX_OFFER + 50)]
+    agents = [agent_record() for _ in range(MAX_SCAN + 50)]
     placer, slots = placer_over(agents, balancer="least_connections")
     placed = {agent.id for _ in agents if (agent := placer.place(ready_task()))}
     assert len(placed) == len(agents) and slots.free_in("p") == 0

@@ -78,6 +78,10 @@ def test_the_rule_is_the_same_in_every_process_and_release() -> None:
     }
 
 
+def ids_in(table: SlotTable, pool: str) -> list[str]:
+    return [agent.id for agent in table.offer(pool)]
+
+
 @pytest.fixture
 def table() -> SlotTable:
     fresh = SlotTable()
@@ -88,18 +92,18 @@ def table() -> SlotTable:
 
 def test_a_table_starts_with_what_it_owns(table: SlotTable) -> None:
     assert (table.free_in("p"), table.free_in("q"), table.free_in("none")) == (5, 1, 0)
-    assert sorted(table.free_agents("p")) == ["a", "b"]
+    assert sorted(ids_in(table, "p")) == ["a", "b"]
     assert (table.owned("b"), table.free("b"), table.in_flight("b")) == (3, 3, 0)
 
 
 def test_take_and_give_back(table: SlotTable) -> None:
     table.take("c")
-    assert (table.free_in("q"), table.free_agents("q"), table.in_flight("c")) == (0, [], 1)
+    assert (table.free_in("q"), ids_in(table, "q"), table.in_flight("c")) == (0, [], 1)
     with pytest.raises(NoFreeSlotError, match="agent c"):
         table.take("c")
     assert table.in_flight("c") == 1
     table.give_back("c")
-    assert (table.free_in("q"), table.free_agents("q")) == (1, ["c"])
+    assert (table.free_in("q"), ids_in(table, "q")) == (1, ["c"])
 
 
 @pytest.mark.parametrize("agent_id", ["unknown", "a"])
@@ -116,7 +120,7 @@ def test_an_unknown_agent_cannot_be_taken(table: SlotTable) -> None:
 
 def test_a_newcomer_waits_while_the_others_already_count_it(table: SlotTable) -> None:
     table.set_managers(["me", "old"], "me", active=False)
-    assert (table.owned("b"), table.free_in("p"), table.free_agents("p")) == (0, 0, [])
+    assert (table.owned("b"), table.free_in("p"), ids_in(table, "p")) == (0, 0, [])
     table.set_managers(["old", "me"], "me", active=True)
     assert table.owned("b") in (1, 2)
     assert table.owned("a") == 1
@@ -148,7 +152,7 @@ def test_an_ineligible_agent_offers_nothing_but_keeps_its_attempts(table: SlotTa
     table.set_agents({"b": AgentSlots("p", 3, eligible=False)})
     assert (table.owned("b"), table.in_flight("b"), table.free("b"), table.free_in("p")) == (3, 1, 0, 0)
     table.set_agents({"b": AgentSlots("p", 3)})
-    assert table.free_agents("p") == ["b"]
+    assert ids_in(table, "p") == ["b"]
 
 
 class TableAgainstModel(RuleBasedStateMachine):
@@ -217,7 +221,10 @@ class TableAgainstModel(RuleBasedStateMachine):
         for pool in "pq":
             free = {name: self.model_free(name) for name in self.agents if self.agents[name].pool == pool}
             assert self.table.free_in(pool) == sum(free.values())
-            assert sorted(self.table.free_agents(pool)) == sorted(name for name in free if free[name])
+            assert sorted(ids_in(self.table, pool)) == sorted(name for name in free if free[name])
+            for agent in self.table.offer(pool):
+                assert agent.slots == self.model_owned(agent.id)
+                assert agent.in_flight == self.running[agent.id]
 
 
 TestTableAgainstModel = TableAgainstModel.TestCase

@@ -1,21 +1,18 @@
-"""Heartbeats: through Redis to PostgreSQL, around Redis when it is away, never for an agent that is gone."""
+"""Heartbeats: in batches to PostgreSQL, in time order, never for an agent that is gone."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import cast
 
 import pytest
 
 from app.core.clock import Clock
 from app.core.db import Database
-from app.core.nerve import Nerve
-from app.registry.heartbeats import KEY, Heartbeats
-from app.settings import DatabaseSettings, RedisSettings
+from app.registry.heartbeats import Heartbeats
+from app.settings import DatabaseSettings
 from tests.core.database import HandClock
-from tests.core.redis_process import RedisProcess
 from tests.registry.desk import Desk
 from tests.support.service import Backing
 
@@ -35,17 +32,13 @@ async def database_now(desk: Desk) -> datetime:
 
 
 @pytest.fixture
-async def make(backing: Backing, db: Database, clock: HandClock) -> AsyncIterator[Make]:
+def make(db: Database, clock: HandClock) -> Make:
     """Builds the heartbeats of one manager after another."""
-    nerves: list[Nerve] = []
 
-    def made(database: Database = db, redis_url: str = backing.redis_url) -> Heartbeats:
-        nerves.append(Nerve(RedisSettings(url=redis_url, timeout_s=0.3, retry_after_s=0.1), clock))
-        return Heartbeats(database, nerves[-1], clock)
+    def made(database: Database = db) -> Heartbeats:
+        return Heartbeats(database, clock)
 
-    yield made
-    for nerve in nerves:
-        await nerve.close()
+    return made
 
 
 @pytest.fixture
@@ -55,31 +48,19 @@ async def desk(db: Database) -> Desk:
     return made
 
 
-async def test_they_wait_in_redis_and_any_manager_flushes_them(make: Make, desk: Desk, clock: HandClock) -> None:
-    here, there = make(), make()
+async def test_the_newest_of_each_agent_is_written(make: Make, desk: Desk, clock: HandClock) -> None:
+    beats = make()
     first, second = await desk.agent(1), await desk.agent(2)
-    here.record(first.id, 3)
+    beats.record(first.id, 3)
     clock.forward(1)
-    here.record(second.id, 0)
-    here.record(first.id, 2)
-    await here._batcher.close()
+    beats.record(second.id, 0)
+    beats.record(first.id, 2)
     assert (await desk.read(first.id)).running == 0, "nothing was written yet"
-    await there.flush()
+    await beats.flush()
     read = await desk.read(first.id)
     assert (read.running, read.status, read.heartbeat_at) == (2, "busy", clock.now())
     read = await desk.read(second.id)
     assert (read.running, read.status) == (0, "idle")
-    assert await there._nerve.run(lambda client: client.keys(KEY + "*")) == [], "and taken once"
-
-
-async def test_with_redis_away_they_go_straight_to_postgres(
-    make: Make, desk: Desk, clock: HandClock, tmp_path: Path
-) -> None:
-    beats = make(redis_url=RedisProcess(tmp_path).url)
-    agent = await desk.agent()
-    beats.record(agent.id, 4)
-    await beats.close()
-    assert (await desk.read(agent.id)).running == 4
 
 
 async def test_an_older_beat_does_not_undo_a_newer(make: Make, desk: Desk, clock: HandClock) -> None:
@@ -87,7 +68,7 @@ async def test_an_older_beat_does_not_undo_a_newer(make: Make, desk: Desk, clock
     old._kept[agent.id] = (agent.id, clock.now(), 9)
     clock.forward(5)
     new.record(agent.id, 1)
-    await new.close()
+    await new.flush()
     await old.flush()
     read = await desk.read(agent.id)
     assert (read.running, read.heartbeat_at) == (1, clock.now())
@@ -97,13 +78,13 @@ async def test_a_host_whose_clock_is_ahead_makes_nobody_look_alive(make: Make, d
     ahead, right, agent = make(), make(), await desk.agent()
     ahead._clock, right._clock = Ahead(), Clock()
     ahead.record(agent.id, 1)
-    await ahead.close()
+    await ahead.flush()
     read = await desk.read(agent.id)
     assert read.running == 1 and read.heartbeat_at is not None
     now = await database_now(desk)
     assert max(read.heartbeat_at, read.last_seen_at) <= now
     right.record(agent.id, 2)
-    await right.close()
+    await right.flush()
     assert (await desk.read(agent.id)).running == 2, "and the beats that others hear count"
 
 
@@ -113,7 +94,7 @@ async def test_a_beat_already_noted_in_the_future_does_not_hold_up_the_next(make
     await desk.sql("UPDATE agents SET heartbeat_at = now() + interval '1 hour'")
     # A beat of the same moment, heard by a host that is ahead as well: nothing is later than now.
     beats._kept[agent.id] = (agent.id, Ahead().now(), 3)
-    await beats.close()
+    await beats.flush()
     read = await desk.read(agent.id)
     assert read.running == 3 and read.heartbeat_at is not None and read.heartbeat_at <= await database_now(desk)
 
@@ -123,7 +104,7 @@ async def test_they_do_not_change_a_status_that_somebody_set(make: Make, desk: D
     beats, agent = make(), await desk.agent()
     await desk.sql("UPDATE agents SET status = $1", status)
     beats.record(agent.id, 7)
-    await beats.close()
+    await beats.flush()
     read = await desk.read(agent.id)
     assert read.status == status
     assert read.running == (0 if status == "gone" else 7)
@@ -135,7 +116,6 @@ async def test_what_the_database_did_not_take_is_kept(
     agent, closed = await desk.agent(), Database(DatabaseSettings(url=backing.database_url))
     beats = make(closed)
     beats.record(agent.id, 6)
-    await beats._batcher.close()
     with pytest.raises(Exception, match="starting or stopping"):
         await beats.flush()
     await closed.start()
@@ -147,7 +127,7 @@ async def test_what_the_database_did_not_take_is_kept(
 async def test_last_seen_never_steps_back(make: Make, desk: Desk, clock: HandClock) -> None:
     beats, agent = make(), await desk.agent()
     beats.record(agent.id, 0)  # the clock of this test is far behind the database's
-    await beats.close()
+    await beats.flush()
     assert (await desk.read(agent.id)).last_seen_at == agent.last_seen_at
 
 
@@ -157,5 +137,5 @@ async def test_removed_and_unknown_agents_do_not_disturb_the_others(make: Make, 
     await desk.sql("DELETE FROM agents WHERE id = $1", removed.id)
     beats.record(removed.id, 1)
     beats.record(agent.id, 1)
-    await beats.close()
+    await beats.flush()
     assert (await desk.read(agent.id)).running == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.core.db import Database
-from app.registry.view import FULL_EVERY, RegistryView
+from app.registry.view import FULL_EVERY, Changes, RegistryView
 from tests.registry.desk import Desk
 
 
@@ -15,10 +15,12 @@ class Watched(RegistryView):
     def __init__(self, db: Database) -> None:
         super().__init__(db)
         self.changes = 0
+        self.last = Changes()
         self.on_change(self._count)
 
-    def _count(self) -> None:
+    def _count(self, changes: Changes) -> None:
         self.changes += 1
+        self.last = changes
 
     async def full(self) -> None:
         """Refresh until everything was read once more."""
@@ -43,6 +45,7 @@ async def test_it_sees_new_changed_and_gone_agents(desk: Desk, view: Watched) ->
     agent = await desk.agent()
     await view.refresh()
     assert view.agents_of("p") == {agent.id: agent} and view.working("p") == 1
+    assert view.last == Changes({agent.id}, pools=False)
     await desk.registry.drain(agent.id)
     await view.refresh()
     assert view.agents[agent.id].status == "draining" and view.working("p") == 0

@@ -40,10 +40,10 @@ async def claim(
     db: Database, count: int, pool: str = "p", manager: UUID = MANAGER, agent: UUID = AGENT
 ) -> list[queue.Ready]:
     """Claim up to `count` tasks in the queue's order and make them running."""
-    async with db.hot() as connection, connection.transaction():
+    async with db.hot() as connection:
         found = await queue.ready(connection, [pool], [count])
-        await queue.start(connection, manager, [(item.id, agent) for item in found])
-    return found
+        started = await queue.start(connection, manager, [(item.id, item.fence, agent) for item in found])
+    return [item for item in found if item.id in started]
 
 
 async def settle(db: Database, *ended: Settled) -> set[tuple[UUID, int]]:

@@ -8,6 +8,7 @@ from uuid import UUID
 from app.core.db import Database
 from app.events import queries
 from app.tasks import queue
+from app.tasks.queue import Started
 from tests.tasks.queue_driver import (
     AGENT,
     MANAGER,
@@ -112,7 +113,10 @@ async def test_every_move_of_a_task_adds_exactly_one_event(db: Database) -> None
     for fence in (1, 2, 3):
         assert [item.fence for item in await claim(db, 1)] == [fence - 1]
         await settle(db, returned(task_id, fence))
-    async with db.hot() as connection, connection.transaction():
-        await queue.ready(connection, ["p"], [1])
-        assert await queue.start(connection, MANAGER, [(task_id, AGENT), (UUID(int=9**9), AGENT)]) == {task_id: (4, 1)}
+    async with db.hot() as connection:
+        strangers = [(task_id, 2, AGENT), (UUID(int=9**9), 3, AGENT)]
+        assert await queue.start(connection, MANAGER, strangers) == {}, "a stale fence, and no task at all"
+        assert await queue.start(connection, MANAGER, [(task_id, 3, AGENT), *strangers]) == {
+            task_id: Started(4, 1, "{}")
+        }
     assert await event_types(db, task_id) == ["task.queued"] + ["task.running", "task.returned"] * 3 + ["task.running"]

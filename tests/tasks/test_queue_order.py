@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.core.db import Database
 from app.tasks import queue
-from tests.tasks.queue_driver import claim, insert, task, tasks
+from tests.tasks.queue_driver import AGENT, MANAGER, claim, insert, new_manager, returned, task, tasks
 
 _pools = itertools.count()
 
@@ -69,14 +69,33 @@ async def test_a_tenant_is_not_held_to_what_it_used_while_alone(db: Database) ->
 
 async def test_two_open_claims_never_share_a_task(db: Database) -> None:
     await insert(db, *tasks(30))
-    async with db.hot() as one, db.hot() as two, one.transaction(), two.transaction():
-        first = await queue.ready(one, ["p"], [12])
+    async with db.hot() as one, db.hot() as two:
+        found = await queue.ready(one, ["p"], [30])
+        placed = [(item.id, item.fence, AGENT) for item in found]
+        transaction = one.transaction()
+        await transaction.start()
+        first = await queue.start(one, MANAGER, placed[:12])
         async with asyncio.timeout(5):  # skips what is locked instead of waiting for it
-            second = await queue.ready(two, ["p"], [12])
-            third = await queue.ready(two, ["p"], [30])
-    ids = [{item.id for item in found} for found in (first, second, third)]
-    assert len(ids[0]) == len(ids[1]) == 12
-    assert not ids[0] & (ids[1] | ids[2]) and len(ids[0] | ids[2]) == 30
+            second = await queue.start(two, new_manager(), placed)
+        await transaction.commit()
+        third = await queue.start(two, new_manager(), placed)
+    assert len(first) == 12 and len(second) == 18 and third == {}
+    assert first.keys() | second.keys() == {item.id for item in found}
+
+
+async def test_what_was_read_and_has_moved_on_is_not_started(db: Database) -> None:
+    """Cancelled, run elsewhere and returned, expired, or not due any more: each was ready when it was read."""
+    cancelled, ran, expired, delayed, still = new = tasks(5)
+    await insert(db, *new)
+    async with db.hot() as connection:
+        found = {item.id: item for item in await queue.ready(connection, ["p"], [5])}
+        await queue.cancel(connection, "t", cancelled.id, "no longer wanted")
+        assert await queue.start(connection, MANAGER, [(ran.id, 0, AGENT)])
+        await queue.settle(connection, [returned(ran.id, 1)])
+        await connection.execute("UPDATE tasks SET start_deadline_at = now() WHERE id = $1", expired.id)
+        await connection.execute("UPDATE tasks SET wake_at = now() + interval '1 h' WHERE id = $1", delayed.id)
+        started = await queue.start(connection, MANAGER, [(item.id, item.fence, AGENT) for item in found.values()])
+    assert started.keys() == {still.id}
 
 
 async def test_claimers_at_once_run_every_task_exactly_once(db: Database) -> None:
@@ -85,8 +104,8 @@ async def test_claimers_at_once_run_every_task_exactly_once(db: Database) -> Non
     claimed: list[object] = []
 
     async def claimer() -> None:
-        while found := await claim(db, 7):
-            claimed.extend(item.id for item in found)
+        while len(claimed) < 200:
+            claimed.extend(item.id for item in await claim(db, 7))
 
     await asyncio.gather(*(claimer() for _ in range(6)))
     assert len(claimed) == 200 and set(claimed) == {item.id for item in new}

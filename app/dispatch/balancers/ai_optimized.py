@@ -1,128 +1,226 @@
-"""ai_optimized: a weighted score of what an agent has shown, how free it is, and how well the task suits it.
+"""ai_optimized: the cheapest agent, by what it has shown; or a wait, where waiting costs less.
 
-    score = 0.30 x success rate          over its last 100 counted results
-          + 0.25 x 1 / (1 + response)    exponential moving average of its response seconds, alpha 0.1
-          + 0.20 x free share            of the slots this manager owns in it
-          + 0.15 x compatibility         of the task's type in the skills; 0.5 where unknown
-          + 0.10 x complexity fitness    any agent for easy tasks, middle weights for middling, heavy for hard
+What placing a task of type t on agent i costs, in seconds:
 
-`score` is pure and is all there is to the judgement; the class around it learns and picks the best.
+    cost = usual(t, class of i) x slowness(i) x warm-up(i) x (1 + LOAD_COST x share of its slots in use)
+         + failure rate x what a failure costs
+
+The parts are learned from finished attempts (see `ai`); the class is the agent's version. A handful of free agents is
+compared: those freed last, some of the class that suits the type best ("home"), some of any. If even the cheapest is
+no match, the task is left queued for a while that grows with the time a match would save. An agent whose breaker is
+open is not considered.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from app.dispatch.balancers.base import AgentView, Outcome, TaskView
-from app.dispatch.balancers.passive import Passive
+from app.dispatch.balancers.ai import journal
+from app.dispatch.balancers.ai.costs import Row
+from app.dispatch.balancers.ai.journal import Considered, Journal
+from app.dispatch.balancers.ai.knowledge import STALE_S, Knowledge
+from app.dispatch.balancers.ai.queueing import Queueing
+from app.dispatch.balancers.ai.threads import Threads
+from app.dispatch.balancers.base import AgentView, Balancer, Offer, Outcome, TaskView
 
-ALPHA = 0.1
-WINDOW = 100
-UNKNOWN_COMPATIBILITY = 0.5
+FREED = 4
+"""Agents freed last that are looked at: near saturation these are most of the free ones."""
 
+AT_HOME, ANYWHERE = 4, 4
+"""Agents drawn of the home class, and of all."""
 
-class Terms(NamedTuple):
-    """What each term adds to the score, its weight included: the sum of the five is the score, 0..1."""
+SEARCH = 32
+"""Agents drawn when all of those were ejected."""
 
-    success: float
-    response: float
-    free: float
-    compatibility: float
-    complexity: float
+LOAD_COST = 0.15
+"""How much slower a full agent is taken to be: little, so that it decides between equals only."""
 
-    @property
-    def total(self) -> float:
-        return sum(self)
+UNBOUNDED = 10_000
+"""An agent with so many slots does not say how much it can take: each task it has is then taken to delay the next by as
+much as the task takes itself."""
 
+PATIENCE = 0.1
+"""Seconds of waiting for each second that a match would save."""
 
-@dataclass(slots=True)
-class Record:
-    """What one agent has shown. Without results it counts as perfect, so that a new agent is tried at once.
+WORTH = 0.2
+"""A match that would save less than this share of the usual cost is not waited for: it may be noise."""
 
-    `response_s` averages answers only. A failure is no answer: were it averaged, an agent that fails in a
-    millisecond would earn the response term of the fastest agent and draw the pool's tasks to itself. An
-    agent with results but no answer yet has an infinite response time. The first answer sets the average,
-    later ones move it by ALPHA.
-    """
+SLOW = 2.5
+"""An agent so many times dearer than usual is no match, whatever its class."""
 
-    success_rate: float = 1.0
-    response_s: float = 0.0
-    _results: deque[bool] = field(default_factory=lambda: deque(maxlen=WINDOW))
-    _successes: int = 0
-    _answered: bool = False
+YIELDING = 1000.0
+"""Times the patience for which a task leaves an agent to another type that waits for it. Long, as a mismatch takes more
+of the agent's time than a match: where all classes are short, tasks on the wrong ones make the shortage last."""
 
-    def add(self, outcome: Outcome) -> None:
-        """Learn from one counted result."""
-        if len(self._results) == WINDOW:
-            self._successes -= self._results[0]
-        self._results.append(outcome.ok)
-        self._successes += outcome.ok
-        self.success_rate = self._successes / len(self._results)
-        self.response_s = self._averaged(outcome)
+AT_ONCE = 0.05
+"""A task that waited less than this share of its usual time was placed at once: nothing queues."""
 
-    def _averaged(self, outcome: Outcome) -> float:
-        if not outcome.ok:
-            return self.response_s if self._answered else math.inf
-        if not self._answered:
-            self._answered = True
-            return outcome.seconds
-        return self.response_s + ALPHA * (outcome.seconds - self.response_s)
+THREAD_COST = 1.25
+"""The agent that served the thread last may be so many times dearer than the cheapest: it knows the conversation."""
 
 
-def complexity_fitness(complexity: float, weight: float) -> float:
-    """How well an agent of `weight` (1..10) suits a task of `complexity` (0..1), 0..1."""
-    if complexity <= 0.3:
-        return 1.0
-    if complexity <= 0.7:
-        return 1.0 - abs(weight - 5.0) / 5.0
-    return weight / 10.0
-
-
-def score(task: TaskView, agent: AgentView, record: Record) -> Terms:
-    """The terms of the module's formula for placing `task` on `agent`."""
-    return Terms(
-        success=0.30 * record.success_rate,
-        response=0.25 / (1.0 + record.response_s),
-        free=0.20 * (agent.slots - agent.in_flight) / agent.slots,
-        compatibility=0.15 * agent.skills.get(task.type, UNKNOWN_COMPATIBILITY),
-        complexity=0.10 * complexity_fitness(task.complexity, agent.weight),
-    )
-
-
-class AiOptimized(Passive):
-    """The agent with the highest score; equals are picked from at random."""
+class AiOptimized(Balancer):
+    """See the module's text. Also a `Learner` and an `Ejector`."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._records: dict[str, Record] = {}
-        self._unseen = Record()  # stands for every agent without a record; never added to
+        self._known = Knowledge(random.Random(rng.random()))  # noqa: S311 - a spread, not a secret
+        self._queueing = Queueing()
+        self._threads = Threads()
+        self._journal = Journal()
+        self._freed: deque[str] = deque(maxlen=FREED)
 
-    def choose(self, task: TaskView, agents: Sequence[AgentView], now: float) -> str:
-        record_of = self._records.get
-        totals = [sum(score(task, agent, record_of(agent.id, self._unseen))) for agent in agents]
-        best = max(totals)
-        tied = [agent.id for agent, total in zip(agents, totals, strict=True) if total == best]
-        chosen = tied[0] if len(tied) == 1 else self._rng.choice(tied)
-        self.joined(chosen, now)
+    def choose(self, task: TaskView, offer: Offer, now: float) -> str | None:
+        row = self._known.costs.row(task.type, now)
+        considered = self._weigh(row, self._candidates(row, offer), now)
+        if not considered:
+            considered = self._weigh(row, offer.draw(self._rng, SEARCH), now)
+        chosen, why = self._decide(task, row, offer, considered, now)
+        self._journal.add(now, task.id, task.type, task.waited_s, chosen, why, row.home_cost, considered)
         return chosen
 
-    def scores(self, task: TaskView, agents: Sequence[AgentView]) -> dict[str, Terms]:
-        """The terms by agent id, as `choose` would weigh them now; changes nothing."""
-        return {agent.id: score(task, agent, self._records.get(agent.id, self._unseen)) for agent in agents}
+    def _decide(
+        self, task: TaskView, row: Row, offer: Offer, considered: Sequence[Considered], now: float
+    ) -> tuple[str | None, str]:
+        """The agent, or None to wait, and why."""
+        if not considered:
+            return None, journal.NONE_FIT
+        best = min(considered, key=_cost)
+        why = self._worth_waiting(task, row, best, now)
+        if why is not None:
+            return None, why
+        if task.thread_id is not None:
+            former = self._served_last(task.thread_id, row, offer, THREAD_COST * best[1], now)
+            if former is not None:
+                return former, journal.THREAD
+        return best[0], journal.CHEAPEST
 
-    def finished(self, agent_id: str, task: TaskView, outcome: Outcome, now: float) -> None:
-        record = self._records.get(agent_id)
-        if record is not None and outcome.counted:
-            record.add(outcome)
+    def _candidates(self, row: Row, offer: Offer) -> list[AgentView]:
+        """A few different free agents."""
+        rng = self._rng
+        some = {view.id: view for view in offer.draw(rng, ANYWHERE)}
+        for view in offer.draw(rng, AT_HOME, row.home):
+            some[view.id] = view
+        for agent_id in self._freed:
+            if agent_id not in some:
+                freed = offer.get(agent_id)
+                if freed is not None:
+                    some[agent_id] = freed
+        return list(some.values())
 
-    def joined(self, agent_id: str, now: float) -> None:
-        if agent_id not in self._records:
-            self._records[agent_id] = Record()
+    def _weigh(self, row: Row, views: Sequence[AgentView], now: float) -> list[Considered]:
+        """What each of them would cost, without those left alone."""
+        known = self._known
+        records, cells, penalty = known.records, row.cells, row.penalty
+        considered = []
+        for view in views:
+            record = records.get(view.id)
+            load = view.in_flight / (view.slots if view.slots < UNBOUNDED else LOAD_COST)
+            if record is None:  # not announced: nothing is known of it
+                seconds, slow, warm, failing = row.seconds, 1.0, 1.0, row.failing
+            else:
+                if record.breaker.is_open and not record.breaker.admits(now):
+                    continue
+                if now - record.at > STALE_S:
+                    known.refresh(record, now)
+                cell = cells[record.cls]
+                seconds, slow, failing = cell.seconds, record.slowness, cell.failing + record.excess_rate
+                warm = 1.0 if record.warm_since is None else record.warmth(now)
+            cost = seconds * slow * warm * (1.0 + LOAD_COST * load) + failing * penalty
+            considered.append((view.id, cost, seconds, slow, warm, load, failing))
+        return considered
+
+    def _worth_waiting(self, task: TaskView, row: Row, best: Considered, now: float) -> str | None:
+        """Why the task should rather wait than go to the cheapest agent considered; None if it should go."""
+        agent_id, _, seconds, slow, _, _, failing = best
+        usual = row.home_cost
+        saves = seconds * slow + failing * row.penalty - usual  # neither load nor newness is worth a wait
+        if saves <= WORTH * usual:
+            return None
+        record = self._known.records.get(agent_id)
+        away = record is not None and record.cls != row.home
+        if not away and saves <= (SLOW - 1.0) * usual:
+            return None
+        patience = PATIENCE * saves
+        if task.waited_s < patience:
+            why = journal.WAIT_HOME if away else journal.WAIT_SLOW
+        elif (
+            record is not None
+            and away
+            and task.waited_s < YIELDING * patience
+            and self._queueing.wanted(record.cls, row.name, now)
+        ):
+            why = journal.WAIT_WANTED
+        else:
+            return None
+        self._queueing.waits(row.name, row.home, task.waited_s, now)
+        return why
+
+    def _served_last(self, thread_id: str, row: Row, offer: Offer, limit: float, now: float) -> str | None:
+        """The agent that served the thread last, if it is free, healthy and costs at most `limit`."""
+        record = self._threads.last(thread_id)
+        if record is None or record.breaker.is_open:
+            return None
+        view = offer.get(record.id)
+        if view is None:
+            return None
+        weighed = self._weigh(row, (view,), now)
+        return record.id if weighed and weighed[0][1] <= limit else None
+
+    def joined(self, agent: AgentView, now: float) -> None:
+        record = self._known.records.get(agent.id)
+        if record is not None and record.version != agent.version:
+            self.left(agent.id, now)
+        self._known.join(agent, now)
 
     def left(self, agent_id: str, now: float) -> None:
-        self._records.pop(agent_id, None)
+        record = self._known.leave(agent_id, now)
+        if record is None:
+            return
+        self._threads.left(record)
+        self._journal.forget(agent_id)
+        if agent_id in self._freed:
+            self._freed = deque((one for one in self._freed if one != agent_id), maxlen=FREED)
+
+    def started(self, agent_id: str, task: TaskView, now: float) -> None:
+        record = self._known.records.get(agent_id)
+        if record is None:
+            return
+        if record.breaker.is_open:
+            record.breaker.began(task.id, now)
+        row = self._known.costs.row(task.type, now)
+        if task.waited_s < AT_ONCE * row.seconds:
+            self._queueing.at_once(row.name, row.home)
+        else:
+            self._queueing.waits(row.name, row.home, task.waited_s, now)
+        if task.thread_id is not None:
+            self._threads.served(task.thread_id, record)
+
+    def finished(self, agent_id: str, task: TaskView, outcome: Outcome, now: float) -> None:
+        record = self._known.records.get(agent_id)
+        if record is None:
+            return
+        self._freed.append(agent_id)
+        self._known.learn(record, task.id, task.type, outcome, now)
+
+    def summary(self, now: float) -> dict[str, Any]:
+        return self._known.summary(now)
+
+    def merge(self, summaries: Sequence[Mapping[str, Any]], now: float) -> None:
+        self._known.merge(summaries, now)
+
+    def learned(self, now: float) -> dict[str, Any]:
+        return self._known.learned(now)
+
+    def last_choices(self) -> Sequence[Mapping[str, Any]]:
+        return self._journal.read()
+
+    def ejected(self, now: float) -> Mapping[str, tuple[float, str]]:
+        return self._known.ejected(now)
+
+
+def _cost(considered: Considered) -> float:
+    return considered[1]

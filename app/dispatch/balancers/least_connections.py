@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from app.dispatch.balancers.base import AgentView, TaskView
+from app.dispatch.balancers.base import MAX_SCAN, Offer, TaskView
 from app.dispatch.balancers.passive import Passive
 
 
 class LeastConnections(Passive):
     """Lowest in_flight / slots; among equals the one not chosen for longest.
 
-    Agents never chosen come before all others, in random order, so that managers started together do not all
-    begin at the same agent. Equal shares are equal floats: division is correctly rounded, 1/3 == 2/6.
+    This is exact up to MAX_SCAN free agents; of more, the least of a random draw of MAX_SCAN is chosen. Agents never
+    chosen come before all others, in random order, so that managers started together do not all begin at the same
+    agent. Equal shares are equal floats: division is correctly rounded, 1/3 == 2/6.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -21,7 +22,8 @@ class LeastConnections(Passive):
         self._turn = 0
         self._chosen_at: dict[str, int] = {}  # the turn of the last choice, by agent id
 
-    def choose(self, task: TaskView, agents: Sequence[AgentView], now: float) -> str:
+    def choose(self, task: TaskView, offer: Offer, now: float) -> str:
+        agents = offer.draw(self._rng, MAX_SCAN)
         shares = [agent.in_flight / agent.slots for agent in agents]
         least = min(shares)
         tied = [agent.id for agent, share in zip(agents, shares, strict=True) if share == least]

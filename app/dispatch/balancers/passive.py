@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.dispatch.balancers.base import Balancer, Outcome, TaskView
+from app.dispatch.balancers.base import AgentView, Balancer, Outcome, TaskView
 
 
 class Passive(Balancer):
@@ -14,7 +14,7 @@ class Passive(Balancer):
     def finished(self, agent_id: str, task: TaskView, outcome: Outcome, now: float) -> None:
         return None
 
-    def joined(self, agent_id: str, now: float) -> None:
+    def joined(self, agent: AgentView, now: float) -> None:
         return None
 
     def left(self, agent_id: str, now: float) -> None:

@@ -21,8 +21,11 @@ from types import MappingProxyType
 from app.dispatch.balancers.ai_optimized import AiOptimized
 from app.dispatch.balancers.base import Balancer
 from app.dispatch.balancers.least_connections import LeastConnections
+from app.dispatch.balancers.p2c import P2C
+from app.dispatch.balancers.prequal import Prequal
 from app.dispatch.balancers.round_robin import RoundRobin
 from app.dispatch.balancers.weighted_round_robin import WeightedRoundRobin
+from app.dispatch.balancers.weighted_score import Formula, WeightedScore
 
 GROUP = "yardmaster.balancers"
 NO_PARAMS: Mapping[str, object] = MappingProxyType({})
@@ -54,11 +57,21 @@ def _without_params(make: Callable[[random.Random], Balancer]) -> Factory:
     return factory
 
 
+def _weighted_score(rng: random.Random, params: Mapping[str, object]) -> Balancer:
+    try:
+        return WeightedScore(rng, Formula.of(params))
+    except ValueError as error:
+        raise BalancerParamsError(str(error)) from error
+
+
 BUILT_IN: Mapping[str, Factory] = MappingProxyType(
     {
         "round_robin": _without_params(RoundRobin),
-        "weighted_round_robin": _without_params(lambda _rng: WeightedRoundRobin()),
+        "weighted_round_robin": _without_params(WeightedRoundRobin),
         "least_connections": _without_params(LeastConnections),
+        "p2c": _without_params(P2C),
+        "prequal": _without_params(Prequal),
+        "weighted_score": _weighted_score,
         "ai_optimized": _without_params(AiOptimized),
     }
 )

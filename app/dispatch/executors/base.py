@@ -21,7 +21,7 @@ from uuid import UUID
 from app.tasks.queue import UsageRow
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """One call. `payload` is JSON text; `deadline` ISO 8601; `fence` rises with every call for the same task."""
 
@@ -35,7 +35,7 @@ class Request:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Succeeded:
     """The agent's result, as JSON text, and its value."""
 

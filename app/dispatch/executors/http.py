@@ -131,9 +131,12 @@ class HttpExecutor:
                 return answers.of_status(response.status, body or b"", response.headers.get("Retry-After"))
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 return answers.bad_response("The agent compressed its answer, which was not asked for.")
-            if response.content_type == "text/event-stream":
+            kind = response.headers.get("Content-Type", "")
+            if kind != "application/json":  # the usual spelling needs no parsing
+                kind = response.content_type
+            if kind == "text/event-stream":
                 return await self._stream(response, sink)
-            if response.content_type != "application/json":
+            if kind != "application/json":
                 return answers.bad_response(
                     f"The agent answered with {response.content_type[:80]}, not JSON or events."
                 )
@@ -191,6 +194,8 @@ def _body(request: Request) -> bytes:
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
     """The whole body; None when it is larger than `limit`."""
+    if response.content_length is not None and response.content_length <= limit:
+        return await response.read()
     parts, size = [], 0
     async for chunk in response.content.iter_any():
         size += len(chunk)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import gc
 import random
-from collections.abc import Sequence
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from app.dispatch.balancers.base import AgentView, Balancer, Outcome, TaskView
+from app.dispatch.balancers.base import AgentView, Balancer, Offer, Outcome, TaskView
 from app.dispatch.balancers.guarded import Guarded
 from app.dispatch.balancers.registry import build, installed
 
 GUARDED_BAD = "guarded_bad"
 SUBJECTS = [*sorted(installed().factories), GUARDED_BAD]
+MAY_WAIT = {"ai_optimized", GUARDED_BAD}
+"""Those that keep a task queued although agents are free."""
 
 
 class Bad:
@@ -22,8 +23,8 @@ class Bad:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
 
-    def choose(self, task: TaskView, agents: Sequence[AgentView], now: float) -> Any:
-        return self._rng.choice([self._raises, self._stranger, self._nonsense, self._spoils, self._waits])(agents)
+    def choose(self, task: TaskView, offer: Offer, now: float) -> Any:
+        return self._rng.choice([self._raises, self._stranger, self._nonsense, self._spoils, self._waits])(offer)
 
     def started(self, agent_id: str, task: TaskView, now: float) -> None:
         raise RuntimeError("started")
@@ -31,26 +32,26 @@ class Bad:
     def finished(self, agent_id: str, task: TaskView, outcome: Outcome, now: float) -> None:
         raise KeyError(agent_id)
 
-    def joined(self, agent_id: str, now: float) -> None:
+    def joined(self, agent: AgentView, now: float) -> None:
         raise ValueError("joined")
 
     def left(self, agent_id: str, now: float) -> None:
         raise AssertionError("left")
 
-    def _raises(self, agents: Sequence[AgentView]) -> str:
+    def _raises(self, offer: Offer) -> str:
         raise ZeroDivisionError
 
-    def _stranger(self, agents: Sequence[AgentView]) -> str:
+    def _stranger(self, offer: Offer) -> str:
         return "nobody"
 
-    def _nonsense(self, agents: Sequence[AgentView]) -> object:
-        return self._rng.choice([7, [], agents[0], b"a0", float("nan")])
+    def _nonsense(self, offer: Offer) -> object:
+        return self._rng.choice([7, [], next(iter(offer)), b"a0", float("nan")])
 
-    def _spoils(self, agents: Any) -> str:
-        agents.clear()
-        return "unreached: the offer cannot be cleared"
+    def _spoils(self, offer: Any) -> str:
+        offer.clear()
+        return "unreached: an offer has no such method"
 
-    def _waits(self, agents: Sequence[AgentView]) -> None:
+    def _waits(self, offer: Offer) -> None:
         return None
 
 
@@ -69,5 +70,7 @@ def reachable_strings(root: object) -> set[str]:
         seen.add(id(item))
         if isinstance(item, str):
             found.add(item)
+        if isinstance(item, dict):
+            stack.extend(item)  # the collector leaves out keys that are text
         stack.extend(gc.get_referents(item))
     return found

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from app.dispatch.balancers.base import AgentView, TaskView
-from app.dispatch.balancers.guarded import Guarded, NotOfferedError, least_loaded
+from app.dispatch.balancers.base import AgentView, Offer, TaskView
+from app.dispatch.balancers.guarded import Guarded, NotOfferedError
 from app.dispatch.balancers.passive import Passive
 
-from .offers import DONE, TASK, agent, idle
+from .offers import DONE, TASK, agent, idle, offer
 
-OFFER = [agent("busy", in_flight=3), agent("free"), agent("half", in_flight=2)]
+OFFER = offer(agent("busy", in_flight=3), agent("free"), agent("half", in_flight=2))
 
 
 class Answering(Passive):
@@ -22,8 +22,8 @@ class Answering(Passive):
     def __init__(self, answer: Callable[[Any], Any]) -> None:
         self._answer = answer
 
-    def choose(self, task: TaskView, agents: Sequence[AgentView], now: float) -> Any:
-        return self._answer(agents)
+    def choose(self, task: TaskView, offer: Offer, now: float) -> Any:
+        return self._answer(offer)
 
 
 def fail(_: object) -> str:
@@ -47,10 +47,10 @@ def test_a_good_answer_passes(answer: str | None) -> None:
     ("answer", "reason", "error"),
     [
         (fail, "choose_raised", LookupError),
-        (lambda agents: agents.clear(), "choose_raised", AttributeError),
+        (lambda offer: offer.clear(), "choose_raised", AttributeError),
         (lambda _: "stranger", "unknown_agent", NotOfferedError),
         (lambda _: 42, "unknown_agent", NotOfferedError),
-        (lambda agents: agents[0], "unknown_agent", NotOfferedError),
+        (lambda offer: next(iter(offer)), "unknown_agent", NotOfferedError),
         (lambda _: "x" * 10_000, "unknown_agent", NotOfferedError),
     ],
 )
@@ -66,7 +66,7 @@ def test_a_bad_answer_is_counted_and_the_least_loaded_chosen(
 
 def test_an_empty_offer_keeps_the_task_waiting() -> None:
     guard, reported = guarded(fail)
-    assert guard.choose(TASK, [], 0.0) is None
+    assert guard.choose(TASK, offer(), 0.0) is None
     assert reported == []
 
 
@@ -74,8 +74,8 @@ def test_notifications_reach_the_balancer_and_their_failures_are_counted() -> No
     calls: list[tuple[str, str]] = []
 
     class Recording(Answering):
-        def joined(self, agent_id: str, now: float) -> None:
-            calls.append(("joined", agent_id))
+        def joined(self, agent: AgentView, now: float) -> None:
+            calls.append(("joined", agent.id))
 
         def started(self, agent_id: str, task: TaskView, now: float) -> None:
             calls.append(("started", agent_id))
@@ -88,7 +88,7 @@ def test_notifications_reach_the_balancer_and_their_failures_are_counted() -> No
 
     reported: list[str] = []
     guard = Guarded(Recording(fail), on_error=lambda reason, _: reported.append(reason))
-    guard.joined("a", 0.0)
+    guard.joined(agent("a"), 0.0)
     guard.started("a", TASK, 0.0)
     guard.finished("a", TASK, DONE, 0.0)
     guard.left("a", 0.0)
@@ -96,6 +96,22 @@ def test_notifications_reach_the_balancer_and_their_failures_are_counted() -> No
     assert (reported, guard.errors) == (["notify_raised"], 1)
 
 
-def test_the_least_loaded_is_by_share_then_by_id() -> None:
-    assert least_loaded([agent("large", in_flight=2, slots=8), agent("small", in_flight=1, slots=2)]) == "large"
-    assert least_loaded(idle("cab")) == "a"
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (offer(agent("large", in_flight=2, slots=8), agent("small", in_flight=1, slots=2)), "large"),
+        (idle("cab"), "a"),
+        (offer(agent("none", slots=0), agent("busy", in_flight=1)), "none"),
+    ],
+)
+def test_the_least_loaded_is_by_share_then_by_id(offered: Offer, chosen: str) -> None:
+    guard, _ = guarded(fail)
+    assert guard.choose(TASK, offered, 0.0) == chosen
+
+
+def test_of_many_agents_some_are_compared() -> None:
+    guard, _ = guarded(fail)
+    busy = [agent(f"a{n}", in_flight=n % 3) for n in range(1_000)]
+    chosen = {guard.choose(TASK, offer(*busy), 0.0) for _ in range(20)}
+    assert len(chosen) > 5
+    assert {int(str(name)[1:]) % 3 for name in chosen} == {0}

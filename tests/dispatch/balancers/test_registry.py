@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint
 from types import ModuleType
 
 import pytest
+from pydantic import ValidationError
 
 from app.dispatch.balancers.ai_optimized import AiOptimized
 from app.dispatch.balancers.registry import (
@@ -20,6 +21,8 @@ from app.dispatch.balancers.registry import (
     load,
 )
 from app.dispatch.balancers.round_robin import RoundRobin
+from app.dispatch.balancers.weighted_score import WeightedScore
+from app.settings import BalancerSettings
 
 RNG = random.Random(1)
 
@@ -39,7 +42,15 @@ def point(name: str, value: str) -> EntryPoint:
 
 
 def test_the_names_pools_may_use() -> None:
-    assert set(BUILT_IN) == {"round_robin", "weighted_round_robin", "least_connections", "ai_optimized"}
+    assert list(BUILT_IN) == [
+        "round_robin",
+        "weighted_round_robin",
+        "least_connections",
+        "p2c",
+        "prequal",
+        "weighted_score",
+        "ai_optimized",
+    ]
 
 
 def test_every_build_is_a_new_balancer() -> None:
@@ -53,12 +64,31 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         build("fastest", RNG)
     assert raised.value.known == tuple(sorted(installed().factories))
     assert "'fastest'" in str(raised.value)
-    assert "ai_optimized, least_connections, round_robin, weighted_round_robin" in str(raised.value)
+    assert "ai_optimized, least_connections, p2c, prequal, round_robin, weighted_round_robin, weighted_score" in str(
+        raised.value
+    )
 
 
-def test_a_built_in_refuses_parameters() -> None:
+@pytest.mark.parametrize("name", sorted(set(BUILT_IN) - {"weighted_score"}))
+def test_a_built_in_without_parameters_refuses_them(name: str) -> None:
     with pytest.raises(BalancerParamsError, match="alpha"):
-        build("round_robin", RNG, {"alpha": 1})
+        build(name, RNG, {"alpha": 1})
+
+
+def test_the_weighted_score_takes_its_weights() -> None:
+    assert isinstance(build("weighted_score", RNG), WeightedScore)
+    assert isinstance(build("weighted_score", RNG, BalancerSettings().score_params()), WeightedScore)
+
+
+@pytest.mark.parametrize("params", [{"success": -1}, {"success": "1"}, {"success": float("nan")}])
+def test_the_weighted_score_refuses_what_it_cannot_use_by_name(params: dict[str, object]) -> None:
+    with pytest.raises(BalancerParamsError, match="success"):
+        build("weighted_score", RNG, params)
+
+
+def test_settings_without_any_weight_are_refused_at_the_start() -> None:
+    with pytest.raises(ValidationError, match="score weights"):
+        BalancerSettings(score_success=0, score_response=0, score_free=0, score_compatibility=0, score_complexity=0)
 
 
 def test_a_balancer_from_outside(outside: ModuleType) -> None:
