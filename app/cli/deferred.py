@@ -22,18 +22,29 @@ def _serve() -> Any:
 def _db() -> Any:
     from app.cli.db import db_app
 
-    # With a callback a group stays a group; its options for shell completion belong to the root alone.
-    around = typer.Typer(add_completion=False)
-    around.add_typer(db_app, name="db")
+    return _group(db_app, "db")
+
+
+def _simulate() -> Any:
+    from app.cli.simulate import simulate_app
+
+    return _group(simulate_app, "simulate")
+
+
+def _group(inner: typer.Typer, name: str) -> Any:
+    # Inside another a group stays a group; its options for shell completion belong to the root alone.
+    around = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    around.add_typer(inner, name=name)
     group: Any = get_command(around)
-    return group.commands["db"]
+    return group.commands[name]
 
 
-LOADERS = {"serve": _serve, "db": _db}
+LOADERS = {"serve": _serve, "db": _db, "simulate": _simulate}
 
 HELP = {
     "serve": "Start the service.",
     "db": "The schema, and the first key of a database of your own.",
+    "simulate": "Try a decision before production.",
 }
 """Their lines in `yard --help`, equal to what the commands themselves say (a test compares them)."""
 

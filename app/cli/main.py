@@ -36,7 +36,7 @@ EPILOG = """[bold]Examples[/]
 ORDER = [
     *("submit", "watch", "tasks", "task", "cancel", "retry"),
     *("pools", "pool", "scale", "agents", "agent"),
-    *("serve", "db", "key"),
+    *("serve", "db", "simulate", "key"),
 ]
 
 

@@ -26,7 +26,7 @@ def test_help_and_version() -> None:
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "100"})
     assert shown.exit_code == 0
     order = ["submit", "watch", "tasks", "task", "cancel", "retry", "pools", "pool", "scale", "agents", "agent"]
-    assert re.findall(r"^│ (\w+) ", shown.stdout, re.MULTILINE) == [*order, "serve", "db", "key"]
+    assert re.findall(r"^│ (\w+) ", shown.stdout, re.MULTILINE) == [*order, "serve", "db", "simulate", "key"]
     assert "Exit codes" in shown.stdout
     assert max(map(len, shown.stdout.splitlines())) <= 100
     assert CliRunner().invoke(app, ["--version"]).stdout.startswith("yard 0.")
