@@ -45,7 +45,16 @@ class Share:
         return count if count < SHARED_FROM else count * min(self.count, MAX_SHARES)
 
     def owns(self, task: Ready) -> bool:
-        return task.id.int % self.count == self.index
+        """As `queue.ready` decides it: by the last byte of the id, which is random."""
+        return (task.id.int & 0xFF) % self.count == self.index
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What to read of a pool: up to `limit` tasks, only of the own share or of all."""
+
+    limit: int
+    own: bool = False
 
 
 class Candidates:
@@ -55,36 +64,56 @@ class Candidates:
         self._kept: dict[str, _Kept] = {}
         self._reading: set[str] = set()
         self._left: dict[str, dict[UUID, float]] = {}  # when a task was first left to another manager, by pool
+        self._looked_at: dict[str, float] = {}  # when a long queue was last looked at as a whole, by pool
 
     def drop(self, pools: Iterable[str]) -> None:
         """Something came into these pools' queues: what is kept, or being read right now, is out of date."""
         for pool in pools:
             self._kept.pop(pool, None)
+            self._looked_at.pop(pool, None)
             self._reading.discard(pool)
 
-    def to_read(self, wanted: Mapping[str, int], share: Share, now: float) -> dict[str, int]:
-        """How many tasks to read, by pool: nothing where enough is kept."""
-        limits = {}
+    def to_read(self, wanted: Mapping[str, int], share: Share, now: float) -> dict[str, Read]:
+        """What to read, by pool: nothing where enough is kept.
+
+        Of a queue that was long a moment ago only the own share is read: what others take would be read for nothing.
+        """
+        reads = {}
         for pool, count in wanted.items():
             kept = self._kept.get(pool)
             fresh = kept is not None and now - kept.read_at < KEPT_S
             if kept is not None and fresh and (len(kept.tasks) >= count or not kept.more):
                 continue
-            limits[pool] = share.limit(count * AHEAD if fresh else count)
-        self._reading = set(limits)
-        return limits
+            limit = count * AHEAD if fresh else count
+            own = share.count > 1 and now - self._looked_at.get(pool, float("-inf")) < LEFT_S
+            reads[pool] = Read(limit, own=True) if own else Read(share.limit(limit))
+        self._reading = set(reads)
+        return reads
 
-    def put(self, limits: Mapping[str, int], found: Iterable[Ready], share: Share, now: float) -> None:
-        """What a read with these limits found; `now` from before it began."""
-        by_pool: dict[str, list[Ready]] = {pool: [] for pool in limits}
+    def put(self, reads: Mapping[str, Read], found: Iterable[Ready], share: Share, now: float) -> None:
+        """What these reads found; `now` from before they began."""
+        by_pool: dict[str, list[Ready]] = {pool: [] for pool in reads}
         for task in found:
             by_pool[task.pool].append(task)
         for pool, tasks in by_pool.items():
-            full = len(tasks) >= limits[pool]
-            kept = _Kept(self._shared_out(pool, tasks, full, share, now))
+            kept = self._found(pool, reads[pool], tasks, share, now)
             if pool in self._reading:  # else a hint came meanwhile, and it is for this pass only
-                kept.read_at, kept.more = now, full
+                kept.read_at = now
+            else:
+                kept.more = True
             self._kept[pool] = kept
+
+    def _found(self, pool: str, read: Read, tasks: list[Ready], share: Share, now: float) -> _Kept:
+        full = len(tasks) >= read.limit
+        if read.own:
+            if not full:
+                self._looked_at.pop(pool, None)
+            return _Kept(tasks)
+        if share.count > 1 and full and len(tasks) >= SHARED_FROM:
+            self._looked_at[pool] = now
+        else:
+            self._looked_at.pop(pool, None)
+        return _Kept(self._shared_out(pool, tasks, full, share, now), more=full)
 
     def _shared_out(self, pool: str, tasks: list[Ready], full: bool, share: Share, now: float) -> list[Ready]:
         """Of a long queue the own share, in the queue's order; of a short one all, in each priority the own first."""

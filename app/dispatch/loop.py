@@ -160,10 +160,11 @@ class DispatchLoop:
     async def _read(self, connection: HotConnection, wanted: Mapping[str, int]) -> None:
         """Have candidates for what is wanted."""
         share, now = self._membership.share, self._clock.monotonic()
-        limits = self._candidates.to_read(wanted, share, now)
-        if limits:
-            found = await queue.ready(connection, list(limits), list(limits.values()))
-            self._candidates.put(limits, found, share, now)
+        reads = self._candidates.to_read(wanted, share, now)
+        if reads:
+            limits = [(pool, read.limit, read.own) for pool, read in reads.items()]
+            found = await queue.ready(connection, limits, share.index, share.count)
+            self._candidates.put(reads, found, share, now)
 
     def _place(self, made: _Pass, ready: Sequence[Ready]) -> Sequence[Ready]:
         """Choose agents; those for which no slot is left are given back."""

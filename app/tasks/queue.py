@@ -119,9 +119,20 @@ async def withdraw(connection: HotConnection, task_ids: Collection[UUID]) -> Non
     await connection.execute(sql.WITHDRAW, list(task_ids))
 
 
-async def ready(connection: HotConnection, pools: Sequence[str], limits: Sequence[int]) -> list[Ready]:
-    """Up to `limits[i]` claimable tasks of `pools[i]`, in the queue's order. Nothing is locked: `start` looks again."""
-    return [Ready(*row) for row in await connection.fetch(sql.READY, pools, limits)]
+async def ready(
+    connection: HotConnection, limits: Sequence[tuple[str, int, bool]], index: int = 0, count: int = 1
+) -> list[Ready]:
+    """Claimable tasks of each pool in the queue's order, by (pool, how many at most, own only). Nothing is locked:
+    `start` looks again. One's own are those whose id's last byte modulo `count` is `index`."""
+    rows = await connection.fetch(
+        sql.READY,
+        [item[0] for item in limits],
+        [item[1] for item in limits],
+        [item[2] for item in limits],
+        index,
+        count,
+    )
+    return [Ready(*row) for row in rows]
 
 
 async def ready_pinned(connection: HotConnection, agents: Sequence[UUID], limits: Sequence[int]) -> list[Ready]:

@@ -90,9 +90,10 @@ _CLAIMABLE = (
 )
 
 READY = f"""
-SELECT r.* FROM unnest($1::text[], $2::int[]) AS p(pool, n) CROSS JOIN LATERAL (
+SELECT r.* FROM unnest($1::text[], $2::int[], $3::bool[]) AS p(pool, n, own) CROSS JOIN LATERAL (
   SELECT {_READY_COLUMNS} FROM tasks t
   WHERE t.pool = p.pool AND t.pinned_agent_id IS NULL AND {_CLAIMABLE}
+    AND (NOT p.own OR get_byte(uuid_send(t.id), 15) % $5 = $4)
   ORDER BY t.priority DESC, t.tag, t.id LIMIT p.n) r
 """
 

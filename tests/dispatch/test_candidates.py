@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from app.dispatch.candidates import AHEAD, KEPT_S, LEFT_S, MAX_SHARES, SHARED_FROM, Candidates, Share
+from app.dispatch.candidates import AHEAD, KEPT_S, LEFT_S, MAX_SHARES, SHARED_FROM, Candidates, Read, Share
 from app.tasks.queue import Ready
 from tests.dispatch.records import ready_task, task_id
 
@@ -78,7 +78,7 @@ class PassesOverAQueue(RuleBasedStateMachine):
         before = dict(self.queue)
         limits = self.candidates.to_read(wanted, ALONE, self.now)
         self.check_limits(limits, wanted)
-        found = [task for pool, limit in limits.items() for task in self.queue[pool][:limit]]
+        found = [task for pool, limit in limits.items() for task in self.queue[pool][: limit.limit]]
         self.stale -= limits.keys()
         for pool in sorted(hinted):
             self.submit(pool, [0])
@@ -88,13 +88,13 @@ class PassesOverAQueue(RuleBasedStateMachine):
             dropped = pool in hinted and pool not in limits
             self.take(pool, count, [] if dropped else before[pool], begun)
 
-    def check_limits(self, limits: dict[str, int], wanted: dict[str, int]) -> None:
+    def check_limits(self, limits: dict[str, Read], wanted: dict[str, int]) -> None:
         assert limits.keys() <= wanted.keys()
         for pool, count in wanted.items():
             fresh = pool not in self.stale and self.now - self.read_at[pool] < KEPT_S
             assert pool in limits or fresh, "what is out of date is read again"
             if pool in limits:
-                assert limits[pool] == (count * AHEAD if fresh else count)
+                assert limits[pool] == Read(count * AHEAD if fresh else count)
 
     def take(self, pool: str, count: int, expected: list[Ready], begun: int) -> None:
         taken = self.candidates.take(pool, count)
@@ -115,13 +115,13 @@ TestPassesOverAQueue = PassesOverAQueue.TestCase
 def read(candidates: Candidates, tasks: list[Ready], count: int, now: float = 0.0, share: Share = ALONE) -> None:
     """One read of pool p."""
     limits = candidates.to_read({"p": count}, share, now)
-    found = tasks[: limits["p"]] if limits else []
+    found = tasks[: limits["p"].limit] if limits else []
     candidates.put(limits, found, share, now)
 
 
 def counts(candidates: Candidates, wanted: dict[str, int], now: float, share: Share = ALONE) -> dict[str, int]:
     """How many would be read of each pool."""
-    return candidates.to_read(wanted, share, now)
+    return {pool: read.limit for pool, read in candidates.to_read(wanted, share, now).items()}
 
 
 def test_a_pool_that_is_drained_fast_is_read_ahead() -> None:
@@ -197,7 +197,7 @@ shares = st.integers(1, 6).flatmap(lambda count: st.builds(Share, st.integers(0,
 def first_taken(tasks: list[Ready], share: Share, full: bool) -> list[Ready]:
     """All that a manager would start after a read of these tasks, which came back full or did not."""
     candidates = Candidates()
-    candidates.put({"p": len(tasks) if full else len(tasks) + 1}, tasks, share, 0.0)
+    candidates.put({"p": Read(len(tasks) if full else len(tasks) + 1)}, tasks, share, 0.0)
     return candidates.take("p", len(tasks))
 
 
@@ -226,8 +226,28 @@ def test_of_a_long_queue_managers_take_different_tasks_and_miss_none(managers: i
 def test_what_another_manager_leaves_lying_is_anyones(waited_s: float, anyones: bool) -> None:
     candidates, tasks = Candidates(), [a_task(number) for number in range(16)]
     own = tasks[1::2]
-    candidates.put({"p": 16}, tasks, Share(1, 2), 0.0)
+    candidates.put({"p": Read(16)}, tasks, Share(1, 2), 0.0)
     assert candidates.take("p", 16) == own
-    candidates.put({"p": 16}, tasks, Share(1, 2), waited_s)
+    candidates.put({"p": Read(16)}, tasks, Share(1, 2), waited_s)
     assert candidates.take("p", 16) == (tasks if anyones else own)
     assert candidates.may_have("p")
+
+
+def test_a_long_queue_is_read_by_shares_and_now_and_then_as_a_whole() -> None:
+    candidates, share = Candidates(), Share(1, 2)
+    read(candidates, [a_task(number) for number in range(64)], 16, share=share)
+    candidates.take("p", 64)
+    assert candidates.to_read({"p": 16}, share, LEFT_S / 2) == {"p": Read(16 * AHEAD, own=True)}
+    assert candidates.to_read({"p": 16}, share, LEFT_S) == {"p": Read(16 * AHEAD * 2)}
+    candidates.drop(["p"])
+    assert candidates.to_read({"p": 16}, share, LEFT_S / 2) == {"p": Read(32)}, "something new may come first"
+
+
+def test_when_the_own_share_is_used_up_the_whole_queue_is_read() -> None:
+    candidates, share = Candidates(), Share(1, 2)
+    read(candidates, [a_task(number) for number in range(64)], 16, share=share)
+    candidates.take("p", 64)
+    reads = candidates.to_read({"p": 16}, share, 0.01)
+    candidates.put(reads, [a_task(101)], share, 0.01)
+    assert candidates.take("p", 16) == [a_task(101)] and candidates.may_have("p")
+    assert candidates.to_read({"p": 16}, share, 0.02) == {"p": Read(16 * AHEAD * 2)}

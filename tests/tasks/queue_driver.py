@@ -41,7 +41,7 @@ async def claim(
 ) -> list[queue.Ready]:
     """Claim up to `count` tasks in the queue's order and make them running."""
     async with db.hot() as connection:
-        found = await queue.ready(connection, [pool], [count])
+        found = await queue.ready(connection, [(pool, count, False)])
         started = await queue.start(connection, manager, [(item.id, item.fence, agent) for item in found])
     return [item for item in found if item.id in started]
 

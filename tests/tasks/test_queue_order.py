@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter, defaultdict
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.core.db import Database
+from app.dispatch.candidates import Share
 from app.tasks import queue
 from tests.tasks.queue_driver import AGENT, MANAGER, claim, insert, new_manager, returned, task, tasks
 
@@ -70,7 +72,7 @@ async def test_a_tenant_is_not_held_to_what_it_used_while_alone(db: Database) ->
 async def test_two_open_claims_never_share_a_task(db: Database) -> None:
     await insert(db, *tasks(30))
     async with db.hot() as one, db.hot() as two:
-        found = await queue.ready(one, ["p"], [30])
+        found = await queue.ready(one, [("p", 30, False)])
         placed = [(item.id, item.fence, AGENT) for item in found]
         transaction = one.transaction()
         await transaction.start()
@@ -83,12 +85,27 @@ async def test_two_open_claims_never_share_a_task(db: Database) -> None:
     assert first.keys() | second.keys() == {item.id for item in found}
 
 
+@pytest.mark.parametrize("managers", [1, 2, 3, 5])
+async def test_the_shares_of_the_managers_are_the_whole_queue(db: Database, managers: int) -> None:
+    new = [task(id=uuid4()) for _ in range(40)]
+    await insert(db, *new)
+    async with db.hot() as connection:
+        whole = [item.id for item in await queue.ready(connection, [("p", 50, False)])]
+        for index in range(managers):
+            share = Share(index, managers)
+            found = await queue.ready(connection, [("p", 50, True)], share.index, share.count)
+            assert all(share.owns(item) for item in found)
+            assert [item.id for item in found] == [task_id for task_id in whole if task_id in {i.id for i in found}]
+            new = [item for item in new if item.id not in {i.id for i in found}]
+    assert new == [] and len(whole) == 40
+
+
 async def test_what_was_read_and_has_moved_on_is_not_started(db: Database) -> None:
     """Cancelled, run elsewhere and returned, expired, or not due any more: each was ready when it was read."""
     cancelled, ran, expired, delayed, still = new = tasks(5)
     await insert(db, *new)
     async with db.hot() as connection:
-        found = {item.id: item for item in await queue.ready(connection, ["p"], [5])}
+        found = {item.id: item for item in await queue.ready(connection, [("p", 5, False)])}
         await queue.cancel(connection, "t", cancelled.id, "no longer wanted")
         assert await queue.start(connection, MANAGER, [(ran.id, 0, AGENT)])
         await queue.settle(connection, [returned(ran.id, 1)])
