@@ -277,11 +277,15 @@ def _replayed(
     fleet = recorded.Fleet(agents, slots or (None if named else usual.slots))
     world = recorded.world(attempts, 1, fleet, terms)
     count, each = len(world.agents), world.agents[0].slots
+    at_once = recorded.most_overlapping((agent.joins_s, agent.leaves_s) for agent in world.agents)
+    if slots is None and named and all(attempt.started_s is None for attempt in attempts):
+        note(f'no line says when its attempt "started": {_count(each, "slot")} an agent, as if no task had waited')
     line = (
         f"{name}: {len(world.arrivals):,} recorded tasks in {durations.span(world.duration_s)}, "
-        f"{_count(count, 'agent')} × {_count(each, 'slot')}"
+        f"{_count(count, 'agent')}{f' (at most {at_once:,} at once)' if at_once < count else ''} × "
+        f"{_count(each, 'slot')}"
     )
-    about = {"recorded": name, "attempts": len(attempts), "agents": count, "slots": each}
+    about = {"recorded": name, "attempts": len(attempts), "agents": count, "agents_at_once": at_once, "slots": each}
     about |= {"minutes": world.duration_s / 60.0, "timeout_s": terms.timeout_s}
     return Subject(lambda seed: recorded.world(attempts, seed, fleet, terms), line, about)
 

@@ -98,12 +98,18 @@ class StrictRoute(APIRoute):
             if request.scope["query_string"] or b"%00" in request.scope.get("raw_path", b""):
                 _check_query(request, known)
                 plain = False
-            if b"json" in _content_type(request.scope).lower():
+            kind = _content_type(request.scope).lower()
+            if b"json" in kind:
                 # Parsed before FastAPI looks: it would turn our problems into a 400 of its own.
                 body = await request.body()
                 if body:
                     request._json = parse_json(body)
-                    if read is not None and plain and (arguments := await read(request, request._json)) is not None:
+                    if (
+                        read is not None
+                        and plain
+                        and _is_json(kind)
+                        and (arguments := await read(request, request._json)) is not None
+                    ):
                         return cast("Response", await endpoint(**arguments))
             return await handler(request)
 
@@ -123,6 +129,12 @@ def _content_type(scope: Scope) -> bytes:
         if name == b"content-type":
             return bytes(value)
     return b""
+
+
+def _is_json(kind: bytes) -> bool:
+    """Whether FastAPI would take a body of this content type for JSON."""
+    plain = kind.partition(b";")[0].strip()
+    return plain == b"application/json" or (plain.startswith(b"application/") and plain.endswith(b"+json"))
 
 
 def _query_names(route: APIRoute) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -59,7 +59,7 @@ class Desk:
             raise PoolNotFound(f"There is no pool {pool!r}.")
         return found
 
-    async def balancer(self, pool: str, agents: int) -> wire.BalancerOut:
+    async def balancer(self, pool: str, agents: int, *, name_tasks: bool) -> wire.BalancerOut:
         strategy, now = await self.strategy(pool), self.clock.monotonic()
         learned, choices = strategy.shown(now)
         known = learned.get("agents", {})
@@ -77,7 +77,7 @@ class Desk:
             agents=[self._agent(agent_id, known.get(agent_id, {}), ejected) for agent_id in ids[:agents]],
             agents_total=len(ids),
             types=learned.get("types", {}),
-            last_choices=[self._choice(choice) for choice in choices],
+            last_choices=[self._choice(choice, name_tasks) for choice in choices],
         )
 
     def _agent(
@@ -95,18 +95,23 @@ class Desk:
             learned=dict(learned),
         )
 
-    def _choice(self, choice: Mapping[str, Any]) -> dict[str, Any]:
-        """The choice with its time in the clock of the wall."""
-        at = choice.get("at")
+    def _choice(self, choice: Mapping[str, Any], name_task: bool) -> dict[str, Any]:
+        """The choice with its time in the clock of the wall, and, as tasks of all tenants are here, perhaps no id."""
+        at, task = choice.get("at"), choice.get("task")
+        if isinstance(task, dict) and not name_task:
+            choice = {**choice, "task": {**task, "id": None}}
         if not isinstance(at, float | int):
             return dict(choice)
         ago = timedelta(seconds=max(0.0, self.clock.monotonic() - at))
         return {**choice, "at": self.clock.now() - ago}
 
-    def attempt(self, attempt: AttemptRecord) -> wire.AttemptOut:
+    def attempt(self, attempt: AttemptRecord, tenant: str) -> wire.AttemptOut:
+        """As the caller of that tenant may see it."""
         agent = None if attempt.agent_id is None else self.view.agents.get(attempt.agent_id)
         names = [name for name in wire.AttemptOut.model_fields if name != "version"]
         values = {name: getattr(attempt, name) for name in names}
+        if attempt.tenant != tenant:
+            values["task_id"] = values["thread_id"] = None
         return wire.AttemptOut(**values, version=agent.version if agent else None)
 
 
@@ -118,7 +123,7 @@ def router(desk: Desk, edge: Edge) -> APIRouter:
         pool: PoolName, agents: AgentCount = 100, caller: Caller = edge.require("pools:admin")
     ) -> wire.BalancerOut:
         """What it has learned of each agent, who is ejected, and the last choices with their scores."""
-        return await desk.balancer(pool, agents)
+        return await desk.balancer(pool, agents, name_tasks=caller.may("admin"))
 
     @api.get("/{pool}/attempts", responses=problems(400, 401, 403, 404, 422, 503), summary="List ended attempts")
     async def attempts(
@@ -131,23 +136,29 @@ def router(desk: Desk, edge: Edge) -> APIRouter:
         """Of all tenants, oldest first, without payloads and results: the record that `yard simulate` replays."""
         await desk.strategy(pool)
         after = _position(resume_after(page_token, "attempts")) if page_token else None
-        start = since or desk.clock.now() - DEFAULT_SINCE
-        if start.tzinfo is None:
-            start = start.replace(tzinfo=desk.clock.now().tzinfo)
+        start = desk.clock.now() - DEFAULT_SINCE if since is None else _time(since)
         found = await queries.attempts_since(desk.db, pool, after or (start, UUID(int=0)), page_size + 1)
         page = found[:page_size]
         token = None
         if len(found) > page_size:
             token = encode_page_token("attempts", f"{page[-1].finished_at.isoformat()} {page[-1].task_id}")
-        return wire.AttemptPage(items=[desk.attempt(item) for item in page], next_page_token=token)
+        return wire.AttemptPage(items=[desk.attempt(item, caller.tenant) for item in page], next_page_token=token)
 
     return api
+
+
+def _time(value: datetime) -> datetime:
+    """In UTC, which a time without a zone is taken to be; the first or last moment there is instead of one beyond."""
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC) if value.year == 1 else datetime.max.replace(tzinfo=UTC)
 
 
 def _position(text: str) -> tuple[datetime, UUID]:
     """Where the last page ended."""
     at, _, task_id = text.partition(" ")
     try:
-        return datetime.fromisoformat(at), UUID(task_id)
+        return _time(datetime.fromisoformat(at)), UUID(task_id)
     except ValueError:
         raise BadPageToken("The page token is damaged.") from None

@@ -23,6 +23,7 @@ from app.dispatch.balancers.base import Outcome, TaskView
 from app.dispatch.membership import Membership
 from app.dispatch.placer import Placer
 from app.dispatch.strategies import Strategies, Strategy
+from app.dispatch.telemetry import EJECTED
 from app.registry.service import Registry
 from app.registry.view import RegistryView
 from app.tasks import queries
@@ -113,13 +114,14 @@ class LearningLoop:
         """Write who is ejected and until when. Raises what the database raises; the next pass tries again."""
         ends: dict[str, float] = {}
         new: list[tuple[UUID, float, str]] = []
-        for strategy in self._strategies.pools.values():
+        for pool, strategy in self._strategies.pools.items():
             for agent_id, (left_s, reason) in strategy.ejected(self._now).items():
                 if left_s <= 0:  # its trial is due: no news
                     continue
                 ends[agent_id] = self._now + left_s
                 if ends[agent_id] > self._told.get(agent_id, 0.0) + NEWS_S:
                     new.append((UUID(agent_id), left_s, reason))
+                    EJECTED.labels(pool).inc()
         if new:
             await self._registry.note_ejections(new)
         self._told = ends

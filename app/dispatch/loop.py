@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -11,7 +10,7 @@ from app.core.clock import Clock
 from app.core.db import Database, HotConnection
 from app.core.loop import VITAL_BACKOFF_CAP_S, Loop
 from app.dispatch.attempt import Attempts
-from app.dispatch.candidates import Candidates
+from app.dispatch.candidates import LEFT_S, Candidates
 from app.dispatch.membership import Membership
 from app.dispatch.placer import Placer
 from app.dispatch.slots import SlotTable
@@ -25,30 +24,35 @@ from app.tasks.queue import Ready, Started
 DEFERRED_RETRY_S = 0.1
 LOST_RETRY_S, MAX_FRUITLESS = 0.02, 3
 MAX_SKIP = 200
+ASKED_A_TYPE = 4
+"""After so many tasks of a type were kept queued in one pass, the balancer is not asked about more of it."""
 
 
 @dataclass(slots=True)
 class _Pass:
-    """One pass's choices, undone as a whole when the statement that starts them fails. `deferred`: tasks by pool that
-    a balancer keeps queued; `lost`: those that were not ours to start after all."""
+    """One pass's choices, undone as a whole when the statement that starts them fails. `deferred`: by pool and type,
+    how many tasks the balancer keeps queued; `lost`: by pool, how many were not ours to start after all."""
 
     placed: list[tuple[Ready, AgentRecord]] = field(default_factory=list)
-    deferred: dict[str, int] = field(default_factory=dict)
+    deferred: dict[str, dict[str, int]] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
     started: dict[UUID, Started] = field(default_factory=dict)
 
-    def skipped(self) -> dict[str, int]:
-        """How many tasks of each pool were looked at in vain."""
-        counts = Counter(self.deferred)
-        counts.update(self.lost)
-        return {pool: min(MAX_SKIP, count) for pool, count in counts.items()}
+    def asked_enough(self, task: Ready) -> bool:
+        """Whether so many of this type were kept queued just now that another would be too."""
+        return self.deferred.get(task.pool, {}).get(task.type, 0) >= ASKED_A_TYPE
+
+    def defer(self, task: Ready) -> None:
+        types = self.deferred.setdefault(task.pool, {})
+        types[task.type] = types.get(task.type, 0) + 1
 
 
 class DispatchLoop:
     """`tick` is one pass. `queued(pools)` and `freed(pool)` are hints that one may be worth while.
 
     `_maybe` holds the pools in which something claimable may wait: those hinted at, those whose last claim came back
-    full, and at every poll all of them.
+    full, and at every poll all of them. `_resting` are those in which a balancer keeps tasks queued for a better agent:
+    they are looked at again after a moment, or when a slot of theirs is free, and cost the other pools nothing.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class DispatchLoop:
         self._pinned_maybe = True
         self._pinned_waiting = False
         self._skipped: dict[str, int] = {}
+        self._resting: dict[str, float] = {}
         self._candidates = Candidates()
         self._poll_at = 0.0
         self.attempts: Attempts | None = None
@@ -86,6 +91,8 @@ class DispatchLoop:
     def freed(self, pool: str) -> None:
         """A slot of the pool is free again."""
         self._pinned_maybe |= self._pinned_waiting
+        if self._resting.pop(pool, None) is not None:
+            self._maybe.add(pool)
         if pool in self._maybe or self._pinned_maybe:
             self.loop.wake()
 
@@ -102,22 +109,32 @@ class DispatchLoop:
             self._candidates.drop(self._view.pools)
             self._maybe |= set(self._view.pools)
             self._pinned_maybe = True
-        deferred, fruitless = False, 0
+        self._maybe.update([pool for pool, until in self._resting.items() if until <= self._clock.monotonic()])
+        fruitless = 0
         while (wanted := self._wanted()) or self._pinned_maybe:
             made = await self._claim(wanted)
             self._begin(made)
-            deferred |= bool(made.deferred)
             fruitless = 0 if made.started else fruitless + 1
             if not made.placed:
                 break
             if fruitless == MAX_FRUITLESS:  # another manager is faster, or somebody holds locks
                 return LOST_RETRY_S
-        return DEFERRED_RETRY_S if deferred else None
+        return self._rest_s()
+
+    def _rest_s(self) -> float | None:
+        """Seconds until a pass may find what this one left; None: until somebody says so."""
+        if any(self._slots.free_in(pool) for pool in self._maybe):  # left to another manager
+            return LEFT_S
+        if not self._resting:
+            return None
+        return max(LOST_RETRY_S, min(self._resting.values()) - self._clock.monotonic())
 
     def _wanted(self) -> dict[str, int]:
         """How many tasks to take, by pool; takes these pools out of `_maybe`."""
         wanted = {pool: free for pool in self._maybe if (free := self._slots.free_in(pool)) > 0}
         self._maybe -= wanted.keys()
+        for pool in wanted:
+            self._resting.pop(pool, None)
         budget = self._settings.claim_batch
         share = max(1, budget // max(1, len(wanted)))
         return {pool: min(free, share) + self._skipped.get(pool, 0) for pool, free in wanted.items()}
@@ -131,6 +148,7 @@ class DispatchLoop:
                 for pool, count in wanted.items():
                     left = self._place(made, self._candidates.take(pool, count))
                     self._candidates.give_back(pool, left)
+                await self._look_past(connection, made)
                 if made.placed:
                     chosen = [(task.id, task.fence, agent.id) for task, agent in made.placed]
                     made.started = await queue.start(connection, self._me, chosen)
@@ -166,16 +184,25 @@ class DispatchLoop:
             found = await queue.ready(connection, limits, share.index, share.count)
             self._candidates.put(reads, found, share, now)
 
+    async def _look_past(self, connection: HotConnection, made: _Pass) -> None:
+        """Tasks of other types stand behind those that are kept queued: they need not wait with them."""
+        for pool, types in list(made.deferred.items()):
+            free = min(self._slots.free_in(pool), self._settings.claim_batch)
+            if free:
+                placed = {task.id for task, _ in made.placed}
+                found = await queue.ready_past(connection, pool, list(types), free + len(placed))
+                self._place(made, [task for task in found if task.id not in placed])
+
     def _place(self, made: _Pass, ready: Sequence[Ready]) -> Sequence[Ready]:
         """Choose agents; those for which no slot is left are given back."""
         for number, task in enumerate(ready):
             if self._slots.free_in(task.pool) == 0:
                 return ready[number:]
-            agent = self._placer.place(task)
+            agent = None if made.asked_enough(task) else self._placer.place(task)
             if agent is not None:
                 made.placed.append((task, agent))
             else:
-                made.deferred[task.pool] = made.deferred.get(task.pool, 0) + 1
+                made.defer(task)
         return ()
 
     def _begin(self, made: _Pass) -> None:
@@ -188,7 +215,9 @@ class DispatchLoop:
             self._placer.release(agent)
             if begun is None:
                 made.lost[task.pool] = made.lost.get(task.pool, 0) + 1
-        self._skipped = made.skipped()
-        self._maybe |= self._skipped.keys()
-        self._candidates.drop(self._skipped)
+        self._skipped = {pool: min(MAX_SKIP, count) for pool, count in made.lost.items()}
+        self._candidates.drop([*made.lost, *made.deferred])
+        self._maybe |= made.lost.keys()
+        self._maybe -= made.deferred.keys()
+        self._resting.update(dict.fromkeys(made.deferred, self._clock.monotonic() + DEFERRED_RETRY_S))
         self._hub.changed(made.started)

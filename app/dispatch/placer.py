@@ -17,7 +17,7 @@ from app.dispatch.executors.base import Refused
 from app.dispatch.pauses import Pauses, Why
 from app.dispatch.slots import AgentSlots, SlotTable
 from app.dispatch.strategies import Strategies
-from app.dispatch.telemetry import EJECTED, LOAD
+from app.dispatch.telemetry import LOAD
 from app.registry.records import AgentRecord
 from app.registry.view import Changes, RegistryView
 from app.settings import BalancerSettings, DispatchSettings
@@ -141,7 +141,6 @@ class Placer:
 
     def _eject(self, agent_id: str, seconds: float) -> None:
         if agent_id in self._agents:
-            EJECTED.labels(self._agents[agent_id].pool).inc()
             self._pause(agent_id, "ejected", seconds)
 
     def _pause(self, agent_id: str, why: Why, seconds: float) -> None:

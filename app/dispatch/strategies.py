@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import structlog
 
 from app.core.clock import Clock
@@ -49,7 +51,11 @@ class Strategy:
     def _members_of(self, ejected: Mapping[str, tuple[float, str]]) -> Mapping[str, tuple[float, str]]:
         """What the balancer says of agents that it knows of; raises whatever nonsense leads to."""
         said = ((agent_id, float(left_s), str(reason)) for agent_id, (left_s, reason) in ejected.items())
-        return {agent_id: (left_s, reason) for agent_id, left_s, reason in said if agent_id in self.members}
+        return {
+            agent_id: (left_s, reason)
+            for agent_id, left_s, reason in said
+            if agent_id in self.members and math.isfinite(left_s)
+        }
 
     def summary(self, now: float) -> dict[str, Any] | None:
         """What to share; None of a balancer that does not learn, or that failed to say."""
@@ -188,4 +194,6 @@ def _shown(learner: Learner, now: float) -> tuple[dict[str, Any], Sequence[Mappi
     learned = learner.learned(now)
     agents = {agent_id: dict(known) for agent_id, known in learned.get("agents", {}).items()}
     shown = {"agents": agents, "types": dict(learned.get("types", {}))}
-    return shown, [dict(choice) for choice in learner.last_choices()]
+    choices = [dict(choice) for choice in learner.last_choices()]
+    orjson.dumps([shown, choices])  # what cannot be sent is found here, not in the answer
+    return shown, choices

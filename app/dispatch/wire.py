@@ -93,10 +93,11 @@ class BalancerOut(BaseModel):
 
 
 class AttemptOut(BaseModel):
-    """`version` is null when the agent is gone; `queued_at` when the task was made claimable again since."""
+    """`version` is null when the agent is gone; `queued_at` when the task was made claimable again since; `task_id` and
+    `thread_id` of another tenant's task."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [ATTEMPT_EXAMPLE]})
-    task_id: UUID
+    task_id: UUID | None
     type: str
     complexity: float
     thread_id: str | None

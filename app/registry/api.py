@@ -148,7 +148,7 @@ def agents_router(
             agent_id = UUID(request.path_params["agent_id"])
         except ValueError:
             return None
-        if body is None:
+        if body is None or str(agent_id) != request.path_params["agent_id"].lower():
             return None
         caller = await edge.check(request, "agents:register", or_agent=True)
         return {"agent_id": agent_id, "body": body, "caller": caller}

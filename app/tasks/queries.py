@@ -26,8 +26,8 @@ FROM usage WHERE task_id = $1 GROUP BY model ORDER BY model
 _WINDOWS = (1 / 64, 1 / 8, 1.0)
 
 # A task that failed with tries left was refused for what it is: no other agent would have done better.
-_ATTEMPT_COLUMNS = """a.task_id, a.pool, t.type, t.complexity, t.thread_id, a.agent_id, a.manager_id, a.outcome,
-  a.counted, NOT (t.status = 'failed' AND t.fence = a.fence AND a.attempt < t.max_attempts) AS agents_fault,
+_ATTEMPT_COLUMNS = """a.task_id, t.tenant, a.pool, t.type, t.complexity, t.thread_id, a.agent_id, a.manager_id,
+  a.outcome, a.counted, NOT (t.status = 'failed' AND t.fence = a.fence AND a.attempt < t.max_attempts) AS agents_fault,
   a.error_code, CASE WHEN t.queued_at <= a.started_at THEN t.queued_at END AS queued_at, a.started_at, a.finished_at,
   extract(epoch FROM a.finished_at - a.started_at)::float8 AS seconds"""
 
@@ -58,6 +58,7 @@ class AttemptRecord:
     """
 
     task_id: UUID
+    tenant: str
     pool: str
     type: str
     complexity: float

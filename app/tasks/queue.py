@@ -135,6 +135,11 @@ async def ready(
     return [Ready(*row) for row in rows]
 
 
+async def ready_past(connection: HotConnection, pool: str, types: Sequence[str], limit: int) -> list[Ready]:
+    """The same of one pool, but for these task types; none that stands behind 20,000 others."""
+    return [Ready(*row) for row in await connection.fetch(sql.READY_PAST, pool, types, limit)]
+
+
 async def ready_pinned(connection: HotConnection, agents: Sequence[UUID], limits: Sequence[int]) -> list[Ready]:
     """The same for tasks that only one of `agents` may run."""
     return [Ready(*row) for row in await connection.fetch(sql.READY_PINNED, agents, limits)]

@@ -97,6 +97,15 @@ SELECT r.* FROM unnest($1::text[], $2::int[], $3::bool[]) AS p(pool, n, own) CRO
   ORDER BY t.priority DESC, t.tag, t.id LIMIT p.n) r
 """
 
+# What stands behind tasks that a balancer keeps queued for a better agent: other types, looked for so far back at most.
+LOOKED_PAST = 20_000
+READY_PAST = f"""
+SELECT {_READY_COLUMNS} FROM (
+  SELECT * FROM tasks t WHERE t.pool = $1 AND t.pinned_agent_id IS NULL AND {_CLAIMABLE}
+  ORDER BY t.priority DESC, t.tag, t.id LIMIT {LOOKED_PAST}) t
+WHERE NOT t.type = ANY($2) ORDER BY t.priority DESC, t.tag, t.id LIMIT $3
+"""
+
 # A loose index scan: one probe an agent, however many tasks wait for it.
 PINNED_TO = """
 WITH RECURSIVE agents AS (

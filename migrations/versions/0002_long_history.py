@@ -14,13 +14,11 @@ _INSERT_NAMES = "autovacuum_vacuum_insert_scale_factor, autovacuum_vacuum_insert
 
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
-    op.add_column("agents", sa.Column("ejected_until", sa.DateTime(timezone=True), nullable=True))
-    op.add_column("agents", sa.Column("ejected_reason", sa.Text(), server_default="", nullable=False))
     op.execute("ALTER TABLE tasks SET (autovacuum_vacuum_threshold = 100000, vacuum_index_cleanup = on)")
     op.execute(f"ALTER TABLE attempts SET (autovacuum_vacuum_scale_factor = 0.02, {_INSERTS})")
     op.execute(f"ALTER TABLE events SET (autovacuum_vacuum_scale_factor = 0.02, {_INSERTS})")
     op.execute(f"ALTER TABLE usage SET ({_INSERTS})")
-    # Last, for it keeps attempts from being written: about 0.1 s a million rows.
+    # It keeps attempts from being written: about 0.1 s a million rows.
     op.create_index(
         "ix_attempts_finished_at",
         "attempts",
@@ -29,6 +27,9 @@ def upgrade() -> None:
         postgresql_using="brin",
         postgresql_with={"pages_per_range": "32", "autosummarize": "on"},
     )
+    # Last, for from here on agents cannot even be read until the migration is committed.
+    op.add_column("agents", sa.Column("ejected_until", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("agents", sa.Column("ejected_reason", sa.Text(), server_default="", nullable=False))
 
 
 def downgrade() -> None:

@@ -127,6 +127,23 @@ def test_a_trace(tmp_path: Path) -> None:
     assert "200 recorded tasks in 100 s, 4 agents" in yard("--trace", path, *TWO).stdout
 
 
+def test_agents_that_came_and_went(tmp_path: Path) -> None:
+    lines = [attempt(n, agent=f"a{n // 500}", seconds=0.4, started=n / 2) for n in range(1000)]
+    path = trace_of(tmp_path, lines)
+    result = yard("--trace", path, *TWO)
+    assert "2 agents (at most 1 at once) × 1 slot" in re.sub(r"\s+", " ", result.stdout)
+    assert "started" not in result.stderr
+    found = numbers("--trace", path, *TWO)
+    assert (found["agents"], found["agents_at_once"], found["slots"]) == (2, 1, 1)
+
+
+def test_slots_of_a_trace_without_starts_are_said_to_be_a_guess(tmp_path: Path) -> None:
+    path = trace_of(tmp_path, [attempt(number) for number in range(200)])
+    text = 'no line says when its attempt "started"'
+    assert text in re.sub(r"\s+", " ", yard("--trace", path, *TWO).stderr)
+    assert text not in re.sub(r"\s+", " ", yard("--trace", path, *TWO, "--slots", "3").stderr)
+
+
 def test_a_trace_that_is_none(tmp_path: Path) -> None:
     for lines, problem in (
         ([attempt(0), "{}"], "line 2 has no number"),

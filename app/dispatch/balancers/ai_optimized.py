@@ -79,6 +79,9 @@ class AiOptimized(Balancer):
         if not considered:
             considered = self._weigh(row, offer.draw(self._rng, SEARCH), now)
         chosen, why = self._decide(task, row, offer, considered, now)
+        record = self._known.records.get(chosen) if chosen is not None else None
+        if record is not None and record.breaker.is_open:
+            record.breaker.reserve(task.id, now)  # a pass chooses for many tasks before any starts
         self._journal.add(now, task.id, task.type, task.waited_s, chosen, why, row.home_cost, considered)
         return chosen
 

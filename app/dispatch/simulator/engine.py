@@ -23,7 +23,8 @@ KEPT_RETRY_S = 0.1
 """A task that a strategy keeps queued is offered again after so long, or when a slot frees."""
 SHARING_INTERVAL_S = 1.0
 PATIENCE_S = 1800.0
-"""So long after the last arrival what has not ended is given up as unfinished."""
+"""So long after the last arrival, or as long as all attempts of one task may take if that is more, what has not ended
+is given up as unfinished."""
 LEAST_PRESENCE_S = 30.0
 """Agents that were there for less say nothing about how evenly work is spread."""
 
@@ -74,14 +75,16 @@ class Simulation:
         self._tasks: dict[int, _Task] = {}
         self.working: dict[str, Working] = {}
         self._offering_again = [False] * managers
+        self._learners = managers > 1 and isinstance(self.managers[0].balancer, Learner)
+        self._sharing = False  # one is planned
 
     def run(self) -> Tally:
         """Every task to its end; the counts."""
         for agent in self.world.agents:
             self._at(agent.joins_s, self._join, agent)
-        if len(self.managers) > 1 and isinstance(self.managers[0].balancer, Learner):
-            self._at(SHARING_INTERVAL_S, self._share, None)
-        last_s = (self.world.arrivals[-1].at_s if self.world.arrivals else 0.0) + PATIENCE_S
+        terms = self.world.terms
+        patience_s = max(PATIENCE_S, terms.timeout_s * terms.max_attempts)
+        last_s = (self.world.arrivals[-1].at_s if self.world.arrivals else 0.0) + patience_s
         for number, arrival in enumerate(self.world.arrivals):
             self._until(arrival.at_s)
             self._arrive(number, arrival)
@@ -144,12 +147,18 @@ class Simulation:
         working.spell_changed(self.now)
         self._plan(working)
 
+    def _plan_sharing(self) -> None:
+        """Something was learned: the managers exchange it at the next whole interval."""
+        if self._learners and not self._sharing:
+            self._sharing = True
+            self._at((self.now // SHARING_INTERVAL_S + 1.0) * SHARING_INTERVAL_S, self._share, None)
+
     def _share(self, _: None) -> None:
         """The managers exchange what they learned."""
+        self._sharing = False
         summaries = [(manager, manager.summary(self.now)) for manager in self.managers]
         for mine in self.managers:
             mine.merge([told for other, told in summaries if told is not None and other is not mine], self.now)
-        self._at(self.now + SHARING_INTERVAL_S, self._share, None)
 
     def _arrive(self, number: int, arrival: Arrival) -> None:
         task = self._tasks[number] = _Task(number, arrival)
@@ -238,6 +247,7 @@ class Simulation:
         agent_id = attempt.agent.truth.id
         outcome = Outcome(ok, self.now - attempt.started_s)
         ejected_s = manager.ended(agent_id, task.view, outcome, self.now)
+        self._plan_sharing()
         if ejected_s is not None:
             self._at(self.now + ejected_s, self._readmit, (manager, agent_id))
         terms = self.world.terms

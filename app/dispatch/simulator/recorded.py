@@ -15,6 +15,11 @@ the median of its type.
 An agent that failed far more often than the others gets a fault of its own that lasts throughout; the others' share of
 failures, by type and version where these differ, is everybody's. What depends on anything else (the hour, how full an
 agent was) is not estimated.
+
+Agents come and go as recorded: one joins LEAD_S before its first attempt began, and leaves when its last one ended if
+that is far from the end of the record: longer before the last attempt of all began than AWAY_S, than AWAY_SHARE of the
+time between the first task and that attempt, and than the agent was ever idle between two of its own attempts.
+Otherwise it stays.
 """
 
 from __future__ import annotations
@@ -23,7 +28,8 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from statistics import median
 
 from app.dispatch.simulator.scenarios import WARM_UP
@@ -32,6 +38,8 @@ from app.dispatch.simulator.world import Arrival, Fault, PoolTerms, SimAgent, Wo
 
 PRIOR_ATTEMPTS = 15.0
 LEAST_S = 0.001
+LEAD_S = 0.01
+AWAY_S, AWAY_SHARE = 60.0, 0.05
 NOTEWORTHY = 0.05
 """Failure shares closer to the usual one than this are taken to be the usual one."""
 
@@ -40,8 +48,8 @@ type Kind = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What replaces the recorded agents: `agents` so many, in turn like the recorded ones, each with `slots`. None: as
-    recorded; slots are then the most attempts that overlapped on one agent."""
+    """What replaces the recorded agents: `agents` so many, in turn like the recorded ones and there throughout, each
+    with `slots`. None: as recorded; slots are then the most attempts that overlapped on one agent."""
 
     agents: int | None = None
     slots: int | None = None
@@ -107,10 +115,7 @@ def _tasks(attempts: Sequence[Recorded]) -> list[Recorded]:
         tasks[number if attempt.task is None else attempt.task].append(attempt)
     chosen = [(min(a.at_s for a in tries), next((a for a in tries if a.ok), tries[-1])) for tries in tasks.values()]
     chosen.sort(key=lambda pair: pair[0])
-    return [
-        Recorded(at_s, a.type, a.seconds, a.ok, a.complexity, a.thread_id, a.agent, a.version, a.task)
-        for at_s, a in chosen
-    ]
+    return [replace(attempt, at_s=at_s) for at_s, attempt in chosen]
 
 
 def _arrival(attempt: Recorded, begin_s: float, known: Factors, rng: random.Random) -> Arrival:
@@ -122,34 +127,52 @@ def _agents(attempts: Sequence[Recorded], known: Factors, wanted: Fleet) -> list
     versions = {attempt.agent: attempt.version for attempt in attempts}  # the last one it had
     slots = wanted.slots or most_at_once(attempts)
     names = sorted(versions)
+    there = {} if wanted.agents else _presence(attempts)
     found = []
     for number in range(wanted.agents or len(names)):
         name = names[number % len(names)]
         turn = number // len(names)
+        joins_s, leaves_s = there.get(name, (0.0, math.inf))
         found.append(
             SimAgent(
                 id=f"{name or 'agent'}-{turn + 1}" if turn or not name else name,
                 slots=slots,
                 version=versions[name],
                 slower=known.agents.get(name, 1.0),
+                joins_s=joins_s,
+                leaves_s=leaves_s,
                 fault=known.faults.get(name),
             )
         )
     return found
 
 
+def _presence(attempts: Sequence[Recorded]) -> dict[str, tuple[float, float]]:
+    """By agent, from when until when it was there, by the module's text, in seconds since the first task was queued."""
+    first_s = min(attempt.at_s for attempt in attempts)
+    last_s = max(attempt.begin_s for attempt in attempts)
+    far_s = max(AWAY_S, AWAY_SHARE * (last_s - first_s))
+    found = {}
+    for agent, times in _grouped((a.agent, (a.begin_s, a.end_s)) for a in attempts):
+        times.sort()
+        idle_s, ended_s = 0.0, times[0][1]
+        for begin_s, end_s in times:
+            idle_s, ended_s = max(idle_s, begin_s - ended_s), max(ended_s, end_s)
+        left = last_s - ended_s > max(far_s, idle_s)
+        found[agent] = (max(0.0, times[0][0] - LEAD_S - first_s), ended_s - first_s if left else math.inf)
+    return found
+
+
 def most_at_once(attempts: Iterable[Recorded]) -> int:
-    """The most attempts that overlapped on one agent, at least 1."""
-    edges: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for attempt in attempts:
-        edges[attempt.agent] += [(attempt.at_s, 1), (attempt.at_s + attempt.seconds, -1)]
-    most = 1
-    for changes in edges.values():
-        running = 0
-        for _, change in sorted(changes):
-            running += change
-            most = max(most, running)
-    return most
+    """The most attempts that overlapped on one agent by LEAST_S (less is rounding), at least 1."""
+    spans = _grouped((a.agent, (a.begin_s, a.end_s - LEAST_S)) for a in attempts)
+    return max(1, *(most_overlapping(mine) for _, mine in spans))
+
+
+def most_overlapping(spans: Iterable[tuple[float, float]]) -> int:
+    """The most spans (begin, end) that contain one moment; of two of which one ends as the other begins, one does."""
+    changes = [change for begin_s, end_s in spans for change in ((begin_s, 1), (max(begin_s, end_s), -1))]
+    return max(accumulate(change for _, change in sorted(changes)), default=0)
 
 
 def _shrunk[K](pairs: Iterable[tuple[K, float]]) -> dict[K, float]:

@@ -21,8 +21,9 @@ class BadTrace(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One attempt. `at_s`: when its task was queued, in seconds of any clock. `task`: attempts with the same belong to
-    one task, None: it was its task's only one."""
+    """One attempt. `at_s`: when its task was queued, in seconds of any clock; `started_s`: when the attempt began, by
+    the same clock, None: not recorded. `task`: attempts with the same belong to one task, None: it was its task's only
+    one."""
 
     at_s: float
     type: str
@@ -33,13 +34,24 @@ class Recorded:
     agent: str = ""
     version: str = ""
     task: str | None = None
+    started_s: float | None = None
+
+    @property
+    def begin_s(self) -> float:
+        """When the attempt began; where that is not recorded, as if its task had not waited."""
+        return self.at_s if self.started_s is None else self.started_s
+
+    @property
+    def end_s(self) -> float:
+        return self.begin_s + self.seconds
 
 
 def read(lines: Iterable[str]) -> list[Recorded]:
     """The attempts in lines like {"at":12.5,"type":"code","seconds":3.1,"ok":true}; empty lines are skipped.
 
-    `at` is in seconds or ISO 8601, the same in all lines. `complexity` 0..1, `thread_id`, `agent`, `version` and
-    `task_id` may be there. Raises BadTrace with the number of the first line that cannot be used, or for none at all.
+    `at` is in seconds or ISO 8601, the same in all lines. `started` (in the form of `at`: when the attempt began, after
+    the task waited), `complexity` 0..1, `thread_id`, `agent`, `version` and `task_id` may be there. Raises BadTrace
+    with the number of the first line that cannot be used, or for none at all.
     """
     found: list[Recorded] = []
     kinds: set[type] = set()
@@ -62,9 +74,10 @@ def _line(line: str, kinds: set[type]) -> Recorded:
     if not isinstance(fields, dict):
         raise BadTrace("is not a JSON object")
     recorded = _recorded(fields)
-    kinds.add(str if isinstance(fields["at"], str) else float)
+    times = [fields[name] for name in ("at", "started") if fields.get(name) is not None]
+    kinds.update(str if isinstance(time, str) else float for time in times)
     if len(kinds) > 1:
-        raise BadTrace("has a time of another kind than the lines before")
+        raise BadTrace("has a time of another kind than those before")
     return recorded
 
 
@@ -74,7 +87,8 @@ def listed(items: Iterable[Mapping[str, Any]]) -> list[Recorded]:
     for item in items:
         if item.get("seconds") is None or item.get("outcome") not in ENDINGS or item.get("counted") is False:
             continue
-        fields = {"at": item.get("queued_at") or item.get("started_at"), "ok": item.get("outcome") == "succeeded"}
+        began = item.get("started_at")
+        fields = {"at": item.get("queued_at") or began, "started": began, "ok": item.get("outcome") == "succeeded"}
         renamed = {"agent": item.get("agent_id"), "task_id": item.get("task_id")}
         try:
             found.append(_recorded({**item, **fields, **renamed}))
@@ -90,7 +104,7 @@ def _recorded(fields: Mapping[str, Any]) -> Recorded:
     if not isinstance(ok, bool):
         raise BadTrace('has an "ok" that is neither true nor false')
     return Recorded(
-        at_s=_time(fields.get("at")),
+        at_s=_time(fields.get("at"), "at"),
         type=_text(fields, "type") or "task",
         seconds=_number(fields.get("seconds"), "seconds", LONGEST_S),
         ok=ok,
@@ -99,17 +113,18 @@ def _recorded(fields: Mapping[str, Any]) -> Recorded:
         agent=_text(fields, "agent"),
         version=_text(fields, "version"),
         task=_text(fields, "task_id") or None,
+        started_s=None if fields.get("started") is None else _time(fields["started"], "started"),
     )
 
 
-def _time(value: object) -> float:
+def _time(value: object, name: str) -> float:
     if isinstance(value, str):
         try:
             parsed = datetime.fromisoformat(value)
         except ValueError:
-            raise BadTrace('has an "at" that is no time') from None
+            raise BadTrace(f'has {"an" if name == "at" else "a"} "{name}" that is no time') from None
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
-    return _number(value, "at", math.inf)
+    return _number(value, name, math.inf)
 
 
 def _number(value: object, name: str, most: float) -> float:

@@ -17,6 +17,7 @@ from app.dispatch.balancers.ai.breaker import (
     LONGEST_OPEN_S,
     LOST_TRIAL_S,
     OPEN,
+    RESERVED_S,
     Breaker,
 )
 from app.dispatch.balancers.ai.ejection import MOST_EJECTED, Ejections
@@ -88,6 +89,22 @@ def test_one_trial_at_a_time() -> None:
     assert breaker.admits(12.0)
     breaker.close(12.0)
     assert (breaker.state(12.0), breaker.admits(12.0)) == (CLOSED, True)
+
+
+def test_a_trial_is_reserved_for_the_task_chosen_for_a_while() -> None:
+    breaker = Breaker()
+    breaker.open_for(10.0, 0.0)
+    breaker.reserve("early", 9.0)  # not due yet
+    assert breaker.admits(10.0)
+    breaker.reserve("t1", 10.0)
+    assert not breaker.admits(9.99 + RESERVED_S)
+    breaker.began("t2", 11.0)  # chosen before the breaker opened
+    assert not breaker.ended("t2")
+    assert breaker.admits(10.0 + RESERVED_S)
+    breaker.reserve("t3", 10.0 + RESERVED_S)
+    breaker.began("t3", 11.0 + RESERVED_S)
+    assert not breaker.admits(100.0)  # as it has begun
+    assert breaker.ended("t3")
 
 
 def test_a_trial_that_never_ends_is_given_up() -> None:

@@ -20,7 +20,7 @@ def matrix(*versions: str, **skills: float) -> Costs:
 
 def teach(costs: Costs, task_type: str, cls: str, seconds: float, count: int = 1, ok: bool = True) -> None:
     for _ in range(count):
-        costs.count(costs.row(task_type, 0.0), cls, ok, seconds)
+        costs.count(costs.row_of_result(task_type, 0.0), cls, ok, seconds)
 
 
 @pytest.mark.parametrize(
@@ -85,20 +85,67 @@ def test_a_class_without_agents_is_no_home_and_not_forgotten() -> None:
     assert costs.row("log", 2.0).home == "a"
 
 
-def test_types_and_classes_past_the_limit_share() -> None:
+def test_types_of_which_nothing_is_known_share_a_row() -> None:
+    costs = matrix("v", known=0.5)
+    assert {costs.row(f"t{n}", 0.0).name for n in range(10)} == {REST}
+    assert costs.row("known", 0.0).name == "known"
+    assert not list(costs.cells())
+
+
+def test_the_type_unused_for_longest_makes_room() -> None:
     costs = matrix("v")
-    names = {costs.row(f"t{n}", 0.0).name for n in range(10 * MAX_TYPES)}
-    assert len(names) == MAX_TYPES + 1
-    assert REST in names
+    for n in range(MAX_TYPES):
+        teach(costs, f"t{n}", "v", 1.0)
+    costs.row("t0", 1.0)  # a choice is a use
+    teach(costs, "one more", "v", 1.0)
+    kept = {task_type for task_type, _, _ in costs.cells()}
+    assert kept == {"one more", "t0"} | {f"t{n}" for n in range(2, MAX_TYPES)}
+
+
+@pytest.mark.parametrize("with_results", [False, True])
+def test_no_number_of_other_types_keeps_one_from_learning(with_results: bool) -> None:
+    costs = matrix("quick", "slow")
+    for n in range(1_000):
+        costs.row(f"junk-{n}", 0.0)
+        if with_results:
+            teach(costs, f"junk-{n}", "slow", 1.0)
+    teach(costs, "log", "slow", 60.0, 100)
+    teach(costs, "log", "quick", 1.0, 100)
+    row = costs.row("log", 1.0)
+    assert (row.name, row.home) == ("log", "quick")
+    assert row.cells["slow"].seconds > 20 * row.cells["quick"].seconds
+    assert len({task_type for task_type, _, _ in costs.cells()}) <= MAX_TYPES
+
+
+def test_configured_types_without_results_are_bounded() -> None:
+    skills = {f"t{n}": n / 1_000 for n in range(10 * MAX_TYPES)}
+    costs = matrix("v", "w", **skills)
+    for name, compatibility in skills.items():
+        assert costs.row(name, 0.0).cells["v"].factor == mismatch({name: compatibility}, name)
+    assert len(costs._drafts) <= MAX_TYPES + 1
+
+
+def test_a_class_that_comes_later_is_known_to_every_type() -> None:
+    costs = matrix("v", log=1.0)
+    for name in ("log", "unheard of"):
+        costs.row(name, 0.0)
+    costs.enter("w", {"log": 0.5})
+    assert costs.row("log", 0.0).cells["w"].factor == 2.0
+    assert costs.row("unheard of", 0.0).cells["w"].factor == 1.0
+
+
+def test_classes_past_the_limit_share() -> None:
+    costs = matrix("v")
+    teach(costs, "log", "v", 1.0)
     classes = {costs.enter(f"v{n}", {}) for n in range(10 * MAX_CLASSES)}
     assert len(classes) == MAX_CLASSES
     assert REST in classes
-    assert all(len(costs.row(name, 1.0).cells) <= MAX_CLASSES + 1 for name in names)
+    assert all(len(costs.row(name, 1.0).cells) <= MAX_CLASSES + 1 for name in ("log", "other"))
 
 
 def test_versions_that_come_and_go_take_no_more_room() -> None:
     costs = matrix("v")
-    costs.row("log", 0.0)
+    teach(costs, "log", "v", 1.0)
     for n in range(10 * MAX_CLASSES):
         assert costs.enter(f"v{n}", {}) == f"v{n}"
         costs.leave(f"v{n}")
@@ -127,8 +174,7 @@ def test_other_managers_sums_are_replaced_not_added() -> None:
 def test_every_number_stays_usable(results: list[tuple[str, str, bool, float, float]]) -> None:
     costs = matrix("x", "y", a=1.0, b=0.0)
     for task_type, cls, ok, seconds, now in results:
-        row = costs.row(task_type, now)
-        costs.count(row, cls, ok, seconds)
+        costs.count(costs.row_of_result(task_type, now), cls, ok, seconds)
         row = costs.row(task_type, now)
         assert row.home in {"x", "y"}
         assert 0.0 <= row.home_cost < math.inf

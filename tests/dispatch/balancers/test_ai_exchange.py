@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.dispatch.balancers.ai import exchange
 from app.dispatch.balancers.ai.costs import MAX_TYPES
-from app.dispatch.balancers.ai.exchange import MAX_AGENTS, agents, cells
+from app.dispatch.balancers.ai.exchange import MAX_AGENTS, Numbers, agents, cells
 from app.dispatch.balancers.ai_optimized import AiOptimized
 from app.dispatch.balancers.base import AgentView, Outcome, TaskView
 
@@ -25,6 +27,7 @@ garbage = st.recursive(
 near_misses = st.fixed_dictionaries(
     {"v": st.sampled_from([1, 2, None])},
     optional={
+        "seq": st.integers() | garbage,
         "agents": st.dictionaries(st.sampled_from(["a0", "a1", "a9"]), st.lists(st.floats() | garbage, max_size=7)),
         "types": st.dictionaries(
             st.sampled_from(["log", "new"]),
@@ -118,7 +121,57 @@ def test_a_summary_leaves_out_what_others_told() -> None:
     one, other = pool(), pool(seed=2)
     works(one, [("a0", "log", True, 1.0)] * 20)
     other.merge([one.summary(20.0)], 20.0)
-    assert other.summary(21.0) == {"v": 1, "agents": {}, "types": {}}
+    told = other.summary(21.0)
+    assert (told["agents"], told["types"]) == ({}, {})
+
+
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Filled with the summaries whose agents are read."""
+    seen: list[object] = []
+
+    def read(summary: object) -> Iterator[tuple[str, Numbers]]:
+        seen.append(summary)
+        return agents(summary)
+
+    monkeypatch.setattr(exchange, "agents", read)
+    return seen
+
+
+def test_the_same_told_again_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, one, other = looked_at(monkeypatch), pool(), pool(seed=2)
+    works(one, [("a0", "log", True, 1.0)] * 20)
+    other.merge([one.summary(20.0)], 20.0)
+    other.merge([json.loads(json.dumps(one.summary(21.0)))], 21.0)
+    assert len(seen) == 1
+    works(one, [("a0", "log", True, 1.0)], start=22.0)
+    other.merge([one.summary(22.0)], 22.0)
+    assert len(seen) == 2
+    assert other.learned(22.0)["types"]["log"]["v0"]["samples"] == 21
+    other.merge([], 23.0)  # it is gone
+    assert not other.learned(23.0)["types"]
+
+
+def test_what_was_told_of_those_who_came_since_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, one, other = looked_at(monkeypatch), pool(4, versions=4), pool(3, versions=4, seed=2)
+    works(one, [("a3", "log", True, 6.0), ("a2", "log", True, 1.0)] * 100)
+    told = one.summary(200.0)
+    other.merge([told], 200.0)
+    other.joined(AgentView("a3", 4, 0, version="v3"), 200.0)
+    other.merge([told], 201.0)
+    assert len(seen) == 2
+    assert other.learned(201.0)["types"]["log"]["v3"]["samples"] == 100
+
+
+@pytest.mark.parametrize("seq", [None, "1", 1.5, True, [1]])
+def test_a_summary_without_a_number_is_always_read(monkeypatch: pytest.MonkeyPatch, seq: Any) -> None:
+    seen, other = looked_at(monkeypatch), pool()
+    for _ in range(3):
+        other.merge([{"v": 1, "seq": seq, "agents": {}, "types": {}}], 0.0)
+    assert len(seen) == 3
+
+
+def test_no_two_managers_count_alike() -> None:
+    assert pool(seed=1).summary(0.0)["seq"] != pool(seed=2).summary(0.0)["seq"]
 
 
 def test_types_of_others_leave_room_for_ours() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dispatch.balancers.ai import journal
+from app.dispatch.balancers.ai.breaker import RESERVED_S
 from app.dispatch.balancers.ai.costs import MAX_CLASSES, MAX_TYPES
 from app.dispatch.balancers.ai.journal import KEPT
 from app.dispatch.balancers.ai.record import Record
@@ -76,14 +77,19 @@ def test_tasks_spread_over_agents_that_do_not_say_how_much_they_take() -> None:
     assert balancer.choose(task(), FreeAgents(views), 0.0) == "a1"
 
 
-def test_a_newcomer_gets_less_until_it_is_warm() -> None:
-    views = agents(1)
-    balancer, new = balancer_of(*views), AgentView("new", 4, 0, version="v0")
-    views[0].in_flight = 1
-    balancer.joined(new, 100.0)
-    offer = FreeAgents([*views, new])
-    assert balancer.choose(task(), offer, 100.0) == "a0"
-    assert balancer.choose(task(), offer, 161.0) == "new"
+@pytest.mark.parametrize("with_results", [False, True])
+def test_junk_types_do_not_keep_a_real_one_from_learning(with_results: bool) -> None:
+    views = agents(2, versions=2, slots=100)
+    balancer, offer = balancer_of(*views), FreeAgents(views)
+    for n in range(1_000):
+        balancer.choose(task(of=f"junk-{n}"), offer, 1.0)
+        if with_results:
+            teach(balancer, f"a{n % 2}", DONE, 1, of=f"junk-{n}", now=1.0)
+    for view, of, seconds in [("a0", "log", 1.0), ("a1", "log", 60.0), ("a0", "scan", 60.0), ("a1", "scan", 1.0)]:
+        teach(balancer, view, Outcome(True, seconds), 100, of=of, now=2.0)
+    assert {balancer.choose(task(of="log"), offer, 3.0) for _ in range(20)} == {"a0"}
+    assert {balancer.choose(task(of="scan"), offer, 3.0) for _ in range(20)} == {"a1"}
+    assert len(balancer.learned(3.0)["types"]) <= MAX_TYPES
 
 
 def test_a_mismatch_is_waited_out_for_a_while() -> None:
@@ -124,10 +130,23 @@ def test_a_broken_agent_gets_nothing_then_one_trial() -> None:
     alone = FreeAgents([views[3]])
     assert balancer.choose(task(), alone, 0.9 * seconds) is None
     assert balancer.choose(task(), alone, seconds) == "a3"
-    balancer.started("a3", TaskView("trial", "log"), seconds)
-    assert balancer.choose(task(1e6), alone, seconds + 1) is None
-    balancer.finished("a3", TaskView("trial", "log"), DONE, seconds + 1)
-    assert not balancer.ejected(seconds + 1)
+    balancer.started("a3", task(), seconds)
+    assert balancer.choose(task(1e6), alone, seconds + RESERVED_S) is None
+    balancer.finished("a3", task(), DONE, seconds + RESERVED_S)
+    assert not balancer.ejected(seconds + RESERVED_S)
+
+
+def test_a_pass_names_an_agent_on_trial_once() -> None:
+    views = agents(8)
+    balancer, alone = balancer_of(*views), FreeAgents(views[:1])
+    teach(balancer, "a0", FAILED, 5)
+
+    def a_pass(now: float) -> list[str | None]:
+        return [balancer.choose(TaskView(f"t{now}-{n}", "log", waited_s=60.0), alone, now) for n in range(32)]
+
+    assert a_pass(50.0) == ["a0"] + [None] * 31
+    assert a_pass(49.9 + RESERVED_S) == [None] * 32
+    assert a_pass(50.0 + RESERVED_S) == ["a0"] + [None] * 31  # the first was lost before its start
 
 
 @pytest.mark.parametrize("outcome", [Outcome(False, 1.0, counted=False), Outcome(False, 1.0, agents_fault=False)])

@@ -126,6 +126,24 @@ def test_hours_asleep_forget_everything() -> None:
     assert (one.attempts, one.excess_rate, one.slowness) == (pytest.approx(0.0), 0.0, 1.0)
 
 
+def test_what_happened_before_does_not_touch_a_warm_up() -> None:
+    one = record()
+    one.warm_since = 100.0
+    assert one.warmth_then(10.0) == 1.0
+    one.readmit(10.0)
+    assert one.warm_since == 100.0
+    assert one.warmth_then(100.0) == one.warmth(100.0) == 1.0 + WARM_UP_COST
+    one.readmit(110.0)
+    assert one.warm_since == 110.0
+
+
+def test_a_clock_that_steps_back_does_not_prolong_a_warm_up() -> None:
+    one = record()
+    one.warm_since = 100_000.0
+    assert one.warmth(50.0) == 1.0 + WARM_UP_COST
+    assert one.warmth(50.0 + WARM_UP_S) == 1.0
+
+
 def test_warm_up_ends() -> None:
     one = record()
     one.warm_since = 100.0

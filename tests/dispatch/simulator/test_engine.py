@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from app.dispatch.outliers import Limits
 from app.dispatch.simulator import scenarios
-from app.dispatch.simulator.engine import KEPT_RETRY_S, Simulation
+from app.dispatch.simulator.engine import KEPT_RETRY_S, PATIENCE_S, Simulation
 from app.dispatch.simulator.scenarios import Size
 from app.dispatch.simulator.world import FASTEST_FAILURE_S, Arrival, Fault, PoolTerms, SimAgent, Spell, World
 from tests.dispatch.simulator.worlds import QUICK_RETRY, Anyone, arrival, built_in, small, watched
@@ -185,6 +185,15 @@ def test_a_strategy_that_never_chooses_is_given_up() -> None:
     assert (tally.unfinished, tally.counted, tally.counted_successes) == (1, 1, 0)
 
 
+def test_patience_is_long_enough_for_every_attempt_of_a_task() -> None:
+    build, made = watched()
+    agents = [SimAgent("a", 1, spells=(Spell(0.0, 5_000.0, math.inf),))]
+    world = small(agents, [arrival(0.0, 3_000.0)] * 2, PoolTerms(4_000.0, 3, QUICK_RETRY))
+    tally = Simulation(world, build, seed=1).run()
+    assert (tally.succeeded, tally.unfinished) == (2, 0)
+    assert max(now for *_, now in made[0].outcomes) > 2 * PATIENCE_S
+
+
 def test_a_replaced_agent_gets_nothing_more_and_finishes_what_it_has() -> None:
     build, made = watched()
     agents = [SimAgent("old", 2, leaves_s=5.0), SimAgent("new", 2, joins_s=5.0)]
@@ -219,12 +228,14 @@ class Sharing(Anyone):
         super().__init__(rng)
         self.number = number
         self.heard: list[list[Any]] = []
+        self.heard_at: list[float] = []
 
     def summary(self, now: float) -> dict[str, Any]:
         return {"number": self.number}
 
     def merge(self, summaries: Sequence[Mapping[str, Any]], now: float) -> None:
         self.heard.append([summary["number"] for summary in summaries])
+        self.heard_at.append(now)
         if len(self.heard) % 3 == 0:
             raise ValueError("not understood")
 
@@ -248,3 +259,18 @@ def test_managers_share_what_they_learned_once_a_second() -> None:
     assert [set(map(tuple, one.heard)) for one in made] == [{(1, 2)}, {(0, 2)}, {(0, 1)}]
     assert {len(one.heard) for one in made} <= {9, 10, 11}
     assert tally.errors == sum(len(one.heard) // 3 for one in made)
+
+
+def test_nothing_is_shared_while_nothing_ends() -> None:
+    """Five tasks in 28 days: each end is shared once, at the next whole second; after the last one there is no need."""
+    made: list[Sharing] = []
+
+    def build(rng: random.Random) -> Sharing:
+        made.append(Sharing(rng, len(made)))
+        return made[-1]
+
+    days = [arrival(600_000.5 * n, 2.0) for n in range(5)]
+    world = small([SimAgent("a", 2)], days, PoolTerms(60.0, 1))
+    tally = Simulation(world, build, seed=1, managers=2).run()
+    assert tally.succeeded == 5
+    assert [one.heard_at for one in made] == [[3.0, 600_003.0, 1_200_004.0, 1_800_004.0]] * 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from app.dispatch.simulator import recorded, sizes
 from app.dispatch.simulator.engine import Simulation
 from app.dispatch.simulator.recorded import Fleet
 from app.dispatch.simulator.trace import BadTrace, Recorded, listed, read
+from app.dispatch.simulator.world import SimAgent
 from tests.dispatch.simulator.worlds import built_in, watched
 
 
@@ -29,6 +32,16 @@ def test_what_is_read() -> None:
     assert late.at_s - early.at_s == 30.0
 
 
+def test_when_an_attempt_began() -> None:
+    queued = read([line(), line(started=5)])
+    assert [(a.at_s, a.begin_s, a.end_s) for a in queued] == [(1.0, 1.0, 3.0), (1.0, 5.0, 7.0)]
+    (iso,) = read([line(at="2026-11-20T20:25:00Z", started="2026-11-20T20:26:00Z")])
+    assert iso.begin_s - iso.at_s == 60.0
+    waited, unqueued = listed([item(), item(queued_at=None)])
+    assert (waited.begin_s - waited.at_s, unqueued.begin_s - unqueued.at_s) == (1.0, 0.0)
+    assert waited.begin_s == unqueued.at_s
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -37,7 +50,10 @@ def test_what_is_read() -> None:
         ("[1]", "line 2 is not a JSON object"),
         (line(at="noon"), 'line 2 has an "at" that is no time'),
         (line(at=None), 'line 2 has no number as "at"'),
-        (line(at="2026-11-20"), "line 2 has a time of another kind than the lines before"),
+        (line(at="2026-11-20"), "line 2 has a time of another kind than those before"),
+        (line(started="2026-11-20T20:25:00Z"), "line 2 has a time of another kind than those before"),
+        (line(started="noon"), 'line 2 has a "started" that is no time'),
+        (line(started=-1), 'line 2 has a "started" that is out of range'),
         (line(seconds="2"), 'line 2 has no number as "seconds"'),
         (line(seconds=-1), 'line 2 has a "seconds" that is out of range'),
         (line(seconds=True), 'line 2 has no number as "seconds"'),
@@ -142,6 +158,62 @@ def test_the_fleet_is_the_recorded_one_or_like_it() -> None:
     assert len(recorded.world([Recorded(0.0, "x", 1.0)], 1, Fleet(3, 1)).agents) == 3
 
 
+def test_slots_are_counted_by_when_attempts_ran_not_by_when_they_queued() -> None:
+    """200 tasks queued at once, done one after the other by two agents; ends are rounded up to what comes next."""
+    attempts = [
+        Recorded(1e9 + n / 1000, "x", 1.0004, agent=f"a{n % 2}", started_s=1e9 + 1.0 + n // 2) for n in range(200)
+    ]
+    world = recorded.world(attempts, 1)
+    assert [(agent.id, agent.slots) for agent in world.agents] == [("a0", 1), ("a1", 1)]
+    assert world.arrivals[-1].at_s == pytest.approx(0.199, abs=1e-6)
+
+
+def at_work(pool: Sequence[SimAgent], at_s: float) -> set[str]:
+    return {agent.id for agent in pool if agent.joins_s <= at_s < agent.leaves_s}
+
+
+def test_agents_that_replaced_each_other_are_there_in_turn() -> None:
+    """Two agents for 100 s, then two others, ten times over; clocks do not start at 0."""
+    attempts = [
+        Recorded(5e8 + n / 2, "x", 0.95, agent=f"g{n // 200}-{n % 2}", started_s=5e8 + n / 2) for n in range(2000)
+    ]
+    world = recorded.world(attempts, 1)
+    assert len(world.agents) == 20
+    for generation in range(10):
+        assert at_work(world.agents, 100 * generation + 50) == {f"g{generation}-0", f"g{generation}-1"}
+    for task, attempt in zip(world.arrivals, attempts, strict=True):
+        assert attempt.agent in at_work(world.agents, task.at_s)
+    tally = Simulation(world, built_in("least_connections"), seed=1).run()
+    assert tally.succeeded == 2000
+    asked = recorded.world(attempts, 1, Fleet(agents=2)).agents
+    assert [(agent.joins_s, agent.leaves_s) for agent in asked] == [(0.0, math.inf)] * 2
+
+
+def visits(agent: str, *times: float) -> list[Recorded]:
+    return [Recorded(at_s, "x", 10.0, agent=agent) for at_s in times]
+
+
+@pytest.mark.parametrize(
+    ("times", "left"),
+    [
+        ((1870.0, 1880.0, 1895.0), False),  # 95 s before the end: less than 5 %
+        ((1860.0, 1870.0, 1880.0), True),
+        ((0.0, 1000.0, 1100.0), False),  # it was idle for as long before
+        ((0.0, 500.0, 800.0), True),
+    ],
+)
+def test_an_agent_left_that_was_idle_for_unusually_long(times: tuple[float, ...], left: bool) -> None:
+    attempts = visits("a", *times) + visits("b", *(20.0 * n for n in range(101)))
+    agents = {agent.id: agent for agent in recorded.world(attempts, 1).agents}
+    assert agents["a"].leaves_s == (times[-1] + 10.0 if left else math.inf)
+    assert agents["b"].leaves_s == math.inf
+
+
+def test_in_a_short_record_nobody_leaves() -> None:
+    attempts = visits("a", 0.0) + visits("b", 30.0, 65.0)
+    assert [agent.leaves_s for agent in recorded.world(attempts, 1).agents] == [math.inf] * 2
+
+
 def test_a_history_can_be_simulated() -> None:
     attempts = history(random.Random(3), 2000)
     tally = Simulation(recorded.world(attempts, 1), built_in("least_connections"), seed=1).run()
@@ -156,6 +228,7 @@ RECORDS = st.builds(
     st.booleans(),
     agent=st.sampled_from(["", "a", "b"]),
     version=st.sampled_from(["", "v"]),
+    started_s=st.none() | st.floats(0, 2e6),
     task=st.sampled_from([None, "t", "u"]),
 )
 

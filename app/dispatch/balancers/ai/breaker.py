@@ -32,13 +32,19 @@ CALM_S = 300.0
 LOST_TRIAL_S = 3600.0
 """A trial that has not ended after so long will not: allow another."""
 
+RESERVED_S = 5.0
+"""A task chosen as the trial must start within so long, or another may be: it may be lost before its start."""
+
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 
 
 class Breaker:
     """One agent's. `is_open` False (closed) is all that a choice needs to look at in the common case."""
 
-    __slots__ = ("_calm_since", "_length", "_trial", "_trial_since", "_until", "is_open", "level", "score", "trips")
+    __slots__ = (
+        "_calm_since", "_length", "_trial", "_trial_lasts", "_trial_since", "_until", "is_open", "level", "score",
+        "trips",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.is_open = False
@@ -50,6 +56,7 @@ class Breaker:
         self._calm_since = -math.inf
         self._trial: str | None = None
         self._trial_since = 0.0
+        self._trial_lasts = 0.0
 
     def count(self, ok: bool, usual_rate: float) -> bool:
         """Add a result of an agent of a class that fails at `usual_rate`; whether the breaker should open now."""
@@ -92,17 +99,24 @@ class Breaker:
         return max(0.0, left)
 
     def admits(self, now: float) -> bool:
-        """Whether an attempt may start: closed, or due for a trial that is not under way."""
+        """Whether an attempt may start: closed, or due for a trial that is neither reserved nor under way."""
         if not self.is_open:
             return True
-        if self._trial is not None and 0.0 <= now - self._trial_since < LOST_TRIAL_S:
-            return False
-        return self.remaining_s(now) <= 0.0
+        return not self._under_way(now) and self.remaining_s(now) <= 0.0
+
+    def reserve(self, task_id: str, now: float) -> None:
+        """The task was chosen for the agent: when a trial is due, it is the trial, if it starts within RESERVED_S."""
+        if self.is_open and self.admits(now):
+            self._trial, self._trial_since, self._trial_lasts = task_id, now, RESERVED_S
 
     def began(self, task_id: str, now: float) -> None:
-        """An attempt starts on the agent: when a trial is due, it is the trial."""
-        if self.is_open and self.admits(now):
-            self._trial, self._trial_since = task_id, now
+        """An attempt starts on the agent: it is the trial if that is reserved for it, or due and not reserved."""
+        if self.is_open and (self._trial == task_id or self.admits(now)):
+            self._trial, self._trial_since, self._trial_lasts = task_id, now, LOST_TRIAL_S
+
+    def _under_way(self, now: float) -> bool:
+        """Whether a trial is reserved or has begun, and is not given up."""
+        return self._trial is not None and 0.0 <= now - self._trial_since < self._trial_lasts
 
     def ended(self, task_id: str) -> bool:
         """An attempt ended, whatever came of it; whether it was the trial."""
@@ -111,9 +125,9 @@ class Breaker:
         self._trial = None
         return True
 
-    def tried(self, began: float) -> bool:
+    def tried(self, began: float, now: float) -> bool:
         """Whether an attempt that began then is a trial by its time: needed where its beginning was not told."""
-        return self.is_open and self._trial is None and began >= self._until
+        return self.is_open and not self._under_way(now) and began >= self._until
 
     def state(self, now: float) -> str:
         if not self.is_open:

@@ -28,7 +28,8 @@ FAILURE_COST = 10.0
 """A failed attempt costs as much as so many usual ones: it comes back, late, and may have done half of its work."""
 
 MAX_TYPES = 64
-"""Task types told apart in a pool. Those after share one row."""
+"""Task types with results that are kept in a pool: the one unused for longest makes room. Also the types without
+results that the configuration names of which the numbers are kept ready."""
 
 MAX_CLASSES = 64
 """Classes of agents told apart in a pool. Those after share one."""
@@ -39,7 +40,7 @@ FRESH_SHARE = 0.1
 has so many more results."""
 
 REST = "*"
-"""The row and the class of those past the limits."""
+"""The row of the types of which nothing is known, and the class of those past the limit."""
 
 Sums = tuple[float, float, float, float]
 NOTHING: Sums = (0.0, 0.0, 0.0, 0.0)
@@ -87,7 +88,9 @@ class Row:
     """One task type on every class. `home` is the class that suits it best of those there are, `home_cost` what a
     normal agent of it costs, `penalty` what a failure costs, all in seconds."""
 
-    __slots__ = ("cells", "failing", "fresh_at", "home", "home_cost", "name", "news", "penalty", "seconds", "version")
+    __slots__ = (
+        "cells", "failing", "fresh_at", "home", "home_cost", "name", "news", "penalty", "seconds", "used", "version",
+    )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -100,13 +103,20 @@ class Row:
         self.fresh_at = 0.0
         self.version = -1  # of the classes when the numbers were made
         self.news = 0.0  # results until they are made anew
+        self.used = 0  # the count of uses of all rows at the last one
 
 
 class Costs:
-    """The matrix. Rows come with the first task of a type, cells with the classes."""
+    """The matrix. Rows come with the first result of a type, cells with the classes.
+
+    A type without results has the numbers of its configuration; where that does not name it, those of any such type.
+    """
 
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
+        self._drafts: dict[str, Row] = {}  # types without results, and REST
+        self._uses = 0
+        self.added = 0  # rows, ever
         self._members: dict[str, int] = {}  # agents there are of a class; kept at 0 until the place is needed
         self._skills: dict[str, Mapping[str, float]] = {}
         self._version = 0  # of the classes
@@ -137,7 +147,7 @@ class Costs:
         for (task_type, cls), sums in peers.items():
             row = self._rows.get(task_type)
             if row is None and len(self._rows) < MAX_TYPES // 2:
-                row = self._add_row(task_type)
+                row = self._add(task_type)
             if row is None or cls not in row.cells:
                 continue
             cell = row.cells[cls]
@@ -164,6 +174,7 @@ class Costs:
             return
         self._skills[cls] = skills
         self._version += 1
+        self._drafts.clear()
         for row in self._rows.values():
             self._cell(row, cls).factor = mismatch(skills, row.name)
 
@@ -183,24 +194,47 @@ class Costs:
         for cls, members in self._members.items():
             if not members and cls != REST:
                 del self._members[cls], self._skills[cls]
-                for row in self._rows.values():
+                for row in (*self._rows.values(), *self._drafts.values()):
                     row.cells.pop(cls, None)
                 return True
         return False
 
     def row(self, task_type: str, now: float) -> Row:
-        """The type's row with its numbers made ready."""
-        row = self._rows.get(task_type)
-        if row is None:
-            row = self._add_row(task_type)
+        """The type's row with its numbers made ready, to read: a type without results leaves nothing behind."""
+        return self._ready(self._rows.get(task_type) or self._draft(task_type), now)
+
+    def row_of_result(self, task_type: str, now: float) -> Row:
+        """The type's own row with its numbers made ready, for `count`."""
+        return self._ready(self._rows.get(task_type) or self._add(task_type), now)
+
+    def _ready(self, row: Row, now: float) -> Row:
+        self._uses += 1
+        row.used = self._uses
         if row.version != self._version or not 0.0 <= now - row.fresh_at < FRESH_S:
             self._refresh(row, now)
         return row
 
-    def _add_row(self, task_type: str) -> Row:
-        if len(self._rows) >= MAX_TYPES and task_type != REST:
-            return self._rows.get(REST) or self._add_row(REST)
-        row = self._rows[task_type] = Row(task_type)
+    def _add(self, task_type: str) -> Row:
+        if len(self._rows) >= MAX_TYPES:
+            del self._rows[min(self._rows.values(), key=_last_use).name]
+        self.added += 1
+        self._drafts.pop(task_type, None)
+        row = self._rows[task_type] = self._new(task_type)
+        return row
+
+    def _draft(self, task_type: str) -> Row:
+        row = self._drafts.get(task_type)
+        if row is not None:
+            return row
+        if task_type != REST and not any(task_type in skills for skills in self._skills.values()):
+            return self._draft(REST)
+        if len(self._drafts) > MAX_TYPES:
+            del self._drafts[next(iter(self._drafts))]
+        row = self._drafts[task_type] = self._new(task_type)
+        return row
+
+    def _new(self, task_type: str) -> Row:
+        row = Row(task_type)
         for cls in self._members:
             self._cell(row, cls)
         return row
@@ -243,6 +277,10 @@ class Costs:
             self._answers += 1.0
             if self._answers >= HALVE_AT:
                 self._spent, self._answers = self._spent / 2, self._answers / 2
+
+
+def _last_use(row: Row) -> int:
+    return row.used
 
 
 def mismatch(skills: Mapping[str, float], task_type: str) -> float:

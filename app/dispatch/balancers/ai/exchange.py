@@ -1,6 +1,7 @@
 """What managers tell each other: written from plain sums, read with distrust.
 
     {"v": 1,
+     "seq": rises with every result; begins anywhere, so that no two managers have the same,
      "agents": {id: [spent, answers, excess, attempts, trips, open seconds left]},
      "types": {type: {class: [seconds, answers, failures, attempts]}}}
 
@@ -17,7 +18,7 @@ from app.dispatch.balancers.ai.record import MOST_SPENT
 
 FORMAT = 1
 
-MAX_AGENTS = 2000
+MAX_AGENTS = 500
 """Agents in a summary: those with most to tell."""
 
 MOST = 1e9
@@ -44,6 +45,13 @@ def numbers(value: object, count: int, least: Sequence[float]) -> Numbers | None
         return None
     read = tuple(number(one, low) for one, low in zip(value, least))  # noqa: B905
     return None if None in read else read  # type: ignore[return-value]
+
+
+def seqs(summaries: Sequence[object]) -> tuple[int, ...] | None:
+    """The sequence numbers of all summaries; None if one has none."""
+    read = [summary.get("seq") if isinstance(summary, Mapping) else None for summary in summaries]
+    known = tuple(one for one in read if isinstance(one, int) and not isinstance(one, bool))
+    return known if len(known) == len(read) else None
 
 
 def agents(summary: object) -> Iterator[tuple[str, Numbers]]:

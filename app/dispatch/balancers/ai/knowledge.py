@@ -11,7 +11,7 @@ from app.dispatch.balancers.ai import exchange
 from app.dispatch.balancers.ai.breaker import HALF_OPEN, JITTER, LONGEST_OPEN_S
 from app.dispatch.balancers.ai.costs import NOTHING, Costs
 from app.dispatch.balancers.ai.ejection import Ejections
-from app.dispatch.balancers.ai.record import Record, faded
+from app.dispatch.balancers.ai.record import WARM_UP_S, Record, faded
 from app.dispatch.balancers.base import AgentView, Outcome
 
 MEMORY_S = 120.0
@@ -24,6 +24,9 @@ STALE_S = 5.0
 LONGEST_S = 1e7
 """No attempt takes longer; a duration beyond, or below zero, is not one and teaches no time."""
 
+SEQ_BITS = 48
+"""Sequence numbers begin with so many random bits, and stay exact in JSON."""
+
 LEAST_WEIGHT, MOST_WEIGHT = 1.0, 10.0
 
 
@@ -35,26 +38,35 @@ class Knowledge:
         self.records: dict[str, Record] = {}
         self.ejections = Ejections(rng)
         self._weights = 0.0  # the sum over all records
-        self._began: float | None = None  # when the first agents joined
         self._merged: list[Record] = []  # those with sums of other managers
+        self._told: tuple[object, ...] | None = None  # what the last merge depended on
+        self._joins = 0
+        self._seq = rng.getrandbits(SEQ_BITS)
 
     def join(self, agent: AgentView, now: float) -> Record:
         """The agent came, or its facts changed. Another version is another agent: nothing of the former one counts."""
-        if self._began is None:
-            self._began = now
         record = self.records.get(agent.id)
         if record is None or record.version != agent.version:
             self.leave(agent.id, now)
             record = Record(agent.id, agent.version, self.costs.enter(agent.version, agent.skills), now)
-            if now != self._began:  # those of the first moment were there before this balancer
-                record.warm_since = now
+            self._warm_up(record, now)
             self.records[agent.id] = record
+            self._joins += 1
         else:
             self._weights -= record.weight
             self.costs.facts(record.cls, agent.skills)
         record.weight = min(MOST_WEIGHT, max(LEAST_WEIGHT, agent.weight))
         self._weights += record.weight
         return record
+
+    def _warm_up(self, record: Record, now: float) -> None:
+        """A newcomer starts slowly where there is something warm to compare with. The first agents of a pool, which
+        join within WARM_UP_S of the first of them, are all equally new, or were there before this balancer."""
+        longest_here = next(iter(self.records.values()), None)
+        if longest_here is not None and now > longest_here.compares_from:
+            record.warm_since = record.compares_from = now
+        else:
+            record.compares_from = now + WARM_UP_S
 
     def leave(self, agent_id: str, now: float) -> Record | None:
         record = self.records.pop(agent_id, None)
@@ -72,13 +84,14 @@ class Knowledge:
         trial = breaker.is_open and breaker.ended(task_id)
         if not outcome.counted or not (outcome.ok or outcome.agents_fault):
             return
-        row = self.costs.row(task_type, now)
+        self._seq += 1
+        row = self.costs.row_of_result(task_type, now)
         usual = row.cells[record.cls]
         usual_s, usual_rate = usual.seconds, usual.failing
         seconds = outcome.seconds if 0.0 <= outcome.seconds <= LONGEST_S else usual_s
-        self.refresh(record, now, outcome.ok, seconds / max(usual_s * record.warmth(now), 1e-9), usual_rate)
+        self.refresh(record, now, outcome.ok, seconds / max(usual_s * record.warmth_then(now), 1e-9), usual_rate)
         self.costs.count(row, record.cls, outcome.ok, seconds)
-        if trial or breaker.tried(now - seconds):
+        if trial or breaker.tried(now - seconds, now):
             self._verdict(record, outcome.ok, now)
         elif breaker.count(outcome.ok, usual_rate) and not breaker.is_open:
             self.ejections.open(record.id, breaker, len(self.records), now)
@@ -115,6 +128,7 @@ class Knowledge:
                 types.setdefault(task_type, {})[cls] = _rounded(cell.own)
         return {
             "v": exchange.FORMAT,
+            "seq": self._seq,
             "agents": {record.id: self._own(record, now) for record in telling if record.seen},
             "types": types,
         }
@@ -125,7 +139,11 @@ class Knowledge:
         return _rounded((*sums, record.breaker.trips, record.breaker.remaining_s(now)))
 
     def merge(self, summaries: Sequence[Mapping[str, Any]], now: float) -> None:
-        """Replace what the other managers told before by what they tell now."""
+        """Replace what the other managers told before by what they tell now. Where they tell the same, and nothing
+        came here that it could be about, there is nothing to do."""
+        seqs = exchange.seqs(summaries)
+        if seqs is not None and (seqs, self._joins, self.costs.added) == self._told:
+            return
         told: dict[str, list[float]] = {}
         cells: dict[tuple[str, str], tuple[float, float, float, float]] = {}
         for summary in summaries:
@@ -140,6 +158,7 @@ class Knowledge:
                 cells[task_type, cls] = (a + spent, b + answers, c + failures, d + attempts)
         self.costs.merge(cells)
         self._merge_agents(told, now)
+        self._told = (seqs, self._joins, self.costs.added)
 
     def _merge_agents(self, told: Mapping[str, Sequence[float]], now: float) -> None:
         before, self._merged = self._merged, []

@@ -10,9 +10,12 @@ LATELY_SHARE = 0.5
 """How long a sign of waiting counts: LATELY_S, as a task left in the queue is offered again sooner, or so large a share
 of the time the task had waited, as there are likely others behind it."""
 
+MAX_SIGNS = 64
+"""Classes waited for, and types that wait for each, of which the latest sign is kept."""
+
 
 class Queueing:
-    """The types that wait, by the class they wait for. Bounded by the types that have a row."""
+    """The types that wait, by the class they wait for."""
 
     __slots__ = ("_signs",)
 
@@ -21,7 +24,14 @@ class Queueing:
 
     def waits(self, task_type: str, cls: str, waited_s: float, now: float) -> None:
         """A task of the type is waiting for an agent of the class, or got one, after so long."""
-        self._signs.setdefault(cls, {})[task_type] = (now, max(LATELY_S, LATELY_SHARE * waited_s))
+        types = self._signs.pop(cls, {})
+        types.pop(task_type, None)
+        types[task_type] = (now, max(LATELY_S, LATELY_SHARE * waited_s))
+        self._signs[cls] = types  # the latest comes last
+        if len(types) > MAX_SIGNS:
+            del types[next(iter(types))]
+        if len(self._signs) > MAX_SIGNS:
+            del self._signs[next(iter(self._signs))]
 
     def at_once(self, task_type: str, cls: str) -> None:
         """A task of the type was placed without a wait: none of it waits for the class."""

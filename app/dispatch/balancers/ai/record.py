@@ -53,8 +53,8 @@ class Record:
     """One agent's. `slowness` and `excess_rate` are kept ready for choices; times in seconds of the caller's clock."""
 
     __slots__ = (
-        "answers", "at", "attempts", "breaker", "cls", "excess", "excess_rate", "id", "peer", "peer_trips", "seen",
-        "slowness", "spent", "threads", "version", "warm_since", "weight",
+        "answers", "at", "attempts", "breaker", "cls", "compares_from", "excess", "excess_rate", "id", "peer",
+        "peer_trips", "seen", "slowness", "spent", "threads", "version", "warm_since", "weight",
     )  # fmt: skip
 
     def __init__(self, agent_id: str, version: str, cls: str, now: float) -> None:
@@ -71,6 +71,7 @@ class Record:
         self.slowness = 1.0
         self.excess_rate = 0.0
         self.warm_since: float | None = None
+        self.compares_from = math.inf  # those who join from then on count as new beside it
         self.threads: set[str] | None = None
 
     def decay(self, now: float, memory_s: float) -> None:
@@ -116,12 +117,20 @@ class Record:
         return slow, rate if rate > EXCESS_AT_LEAST else 0.0
 
     def readmit(self, now: float) -> None:
-        """The agent passed its trial: it starts slowly, with half of the blame."""
+        """The agent passed its trial: it starts slowly, with half of the blame. A trial of long ago, told after a
+        restart, does not shorten a warm-up that began since."""
         self.excess *= 0.5
-        self.warm_since = now
+        if self.warm_since is None or now > self.warm_since:
+            self.warm_since = now
+
+    def warmth_then(self, now: float) -> float:
+        """`warmth` at the time of a result, which may be long ago: before the warm-up began it was 1."""
+        if self.warm_since is None or not 0.0 <= now - self.warm_since < WARM_UP_S:
+            return 1.0
+        return self.warmth(now)
 
     def warmth(self, now: float) -> float:
-        """The factor by which the agent counts as slower for being new, 1 where it is not."""
+        """The factor by which the agent counts as slower for being new, 1 where it is not. `now` is the present."""
         if self.warm_since is None:
             return 1.0
         age = now - self.warm_since
