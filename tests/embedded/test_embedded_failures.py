@@ -7,6 +7,7 @@ import pytest
 from embedded_probes import servers_below, value
 
 from app.embedded import EmbeddedServers, EmbeddedStartError, EmbeddedVersionError
+from app.embedded.redis_server import RedisServer
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
 
@@ -66,7 +67,8 @@ def test_a_start_that_takes_too_long(root: Path) -> None:
     assert servers_below(root) == []
 
 
-def test_a_redis_that_cannot_start_takes_postgres_down_with_it(root: Path) -> None:
+def test_a_redis_that_does_not_answer_takes_postgres_down_with_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RedisServer, "_answers", lambda _server: False)  # a real one may answer at once
     assert "Redis was not ready within 0 s" in str(refused(root / "data", redis_start_timeout_s=0))
     assert servers_below(root) == []
 

@@ -36,8 +36,13 @@ async def long_history(db: Database) -> None:
 async def test_a_claim_reads_the_index_of_the_ready_whatever_the_history(db: Database) -> None:
     await long_history(db)
     async with db.hot() as connection:
-        plan = "\n".join(found[0] for found in await connection.fetch(f"EXPLAIN {queue_sql.READY}", ["p"], [50]))
-    assert "using ix_tasks_ready" in plan and "Seq Scan" not in plan and "Sort" not in plan, plan
+        for own in (False, True):
+            found = await connection.fetch(f"EXPLAIN {queue_sql.READY}", ["p"], [50], [own], 0, 2)
+            plan = "\n".join(line[0] for line in found)
+            assert "using ix_tasks_ready" in plan and "Seq Scan" not in plan and "Sort" not in plan, plan
+        found = await connection.fetch(f"EXPLAIN {queue_sql.READY_PAST}", "p", ["kept"], 50)
+        plan = "\n".join(line[0] for line in found)
+        assert "using ix_tasks_ready" in plan and "Seq Scan" not in plan, plan
 
 
 async def test_a_batch_of_retention_finds_every_row_by_its_key(db: Database) -> None:
