@@ -148,7 +148,7 @@ class Yard:
             self.view,
             settings,
         )
-        self.learning = LearningLoop(db, self.nerve, self.clock, self.membership, self.view, self.registry, self.placer)
+        self.learning = LearningLoop(db, self.nerve, self.clock, self.membership, self.registry, self.placer)
         self.view.on_change(self._registry_changed)
 
     def _build_tasks(self) -> None:

@@ -25,7 +25,6 @@ from app.dispatch.placer import Placer
 from app.dispatch.strategies import Strategies, Strategy
 from app.dispatch.telemetry import EJECTED
 from app.registry.service import Registry
-from app.registry.view import RegistryView
 from app.tasks import queries
 from app.tasks.queries import AttemptRecord
 
@@ -52,12 +51,11 @@ class LearningLoop:
         nerve: Nerve,
         clock: Clock,
         membership: Membership,
-        view: RegistryView,
         registry: Registry,
         placer: Placer,
     ) -> None:
         self._db, self._nerve, self._clock = db, nerve, clock
-        self._membership, self._view, self._registry = membership, view, registry
+        self._membership, self._registry = membership, registry
         self._strategies: Strategies = placer.strategies
         self._ticks = 0
         self._published: dict[str, int] = {}
@@ -100,15 +98,8 @@ class LearningLoop:
         """What to publish; None when nothing was learned since the last time, but for every REPEATED-th tick."""
         if self._published.get(pool) == strategy.results and self._ticks % REPEATED:
             return None
-        summary = strategy.summary(self._now)
-        if summary is None:
-            return None
-        try:
-            data = orjson.dumps(summary)
-        except TypeError as exc:  # a strategy from outside: it does not share, and says so
-            strategy.guarded.failed("notify_raised", exc)
-            return None
-        return data if len(data) <= MAX_SUMMARY_BYTES else None
+        data = strategy.summary(self._now)
+        return data if data is not None and len(data) <= MAX_SUMMARY_BYTES else None
 
     async def _tell_registry(self) -> None:
         """Write who is ejected and until when. Raises what the database raises; the next pass tries again."""

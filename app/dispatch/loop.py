@@ -109,7 +109,9 @@ class DispatchLoop:
             self._candidates.drop(self._view.pools)
             self._maybe |= set(self._view.pools)
             self._pinned_maybe = True
-        self._maybe.update([pool for pool, until in self._resting.items() if until <= self._clock.monotonic()])
+        for pool in [pool for pool, until in self._resting.items() if until <= self._clock.monotonic()]:
+            del self._resting[pool]
+            self._maybe.add(pool)
         fruitless = 0
         while (wanted := self._wanted()) or self._pinned_maybe:
             made = await self._claim(wanted)

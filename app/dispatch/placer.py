@@ -60,7 +60,8 @@ class Placer:
             self._follow(self._agents.keys() | {agent.key for agent in self._view.agents.values()})
             for pool, strategy in self.strategies.pools.items():
                 if had.get(pool) is not strategy:
-                    self._introduce_all(pool)
+                    for agent in self._view.agents_of(pool).values():
+                        self._pauses.end_ejection(agent.key)  # the new one has ejected nobody
         else:
             self._follow(map(str, changes.agents))
 
@@ -85,19 +86,11 @@ class Placer:
         self._agents[agent.key] = agent
         before = self._slots.facts(agent.key)
         self._slots.put(agent.key, facts)
-        if before is None or not before.same_kind(facts):
-            self._introduce(agent)
-
-    def _introduce(self, agent: AgentRecord) -> None:
-        seen = self._slots.view(agent.key)
-        if seen is not None and agent.pool in self.strategies.pools:
-            self.strategies.joined(agent.pool, seen)
-
-    def _introduce_all(self, pool: str) -> None:
-        """A new balancer knows nobody, and has ejected nobody."""
-        for agent in self._view.agents_of(pool).values():
-            self._introduce(agent)
-            self._pauses.end_ejection(agent.key)
+        strategy, seen = self.strategies.pools.get(agent.pool), self._slots.view(agent.key)
+        known = strategy is not None and agent.key in strategy.members
+        if strategy is None or seen is None or (known and before is not None and before.same_kind(facts)):
+            return
+        self.strategies.joined(agent.pool, seen)
 
     def _forget(self, agent: AgentRecord) -> None:
         del self._agents[agent.key]

@@ -91,13 +91,6 @@ class SlotTable:
         self._free_in: dict[str, int] = {}  # free slots by pool: those of its `_free`
         self._counted: dict[str, int] = {}  # what of an agent is counted in `_free_in`; never a zero
 
-    def set_agents(self, agents: Mapping[str, AgentSlots]) -> None:
-        """Replace the known agents by `agents`, by id."""
-        for agent_id in self._agents.keys() - agents.keys():
-            self.remove(agent_id)
-        for agent_id, facts in agents.items():
-            self.put(agent_id, facts)
-
     def put(self, agent_id: str, facts: AgentSlots) -> None:
         """Add an agent, or replace what is known of it."""
         if self._agents.get(agent_id) != facts:

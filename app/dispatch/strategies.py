@@ -57,10 +57,10 @@ class Strategy:
             if agent_id in self.members and math.isfinite(left_s)
         }
 
-    def summary(self, now: float) -> dict[str, Any] | None:
-        """What to share; None of a balancer that does not learn, or that failed to say."""
+    def summary(self, now: float) -> bytes | None:
+        """What to share, as JSON; None of a balancer that does not learn, or that failed to say."""
         learner = self.learner
-        return None if learner is None else self._asked(lambda: learner.summary(now))
+        return None if learner is None else self._asked(lambda: orjson.dumps(learner.summary(now)))
 
     def merge(self, summaries: Sequence[Mapping[str, Any]], now: float) -> None:
         """What the other managers share."""

@@ -95,9 +95,6 @@ class SimOffer:
         agent = self._agents.get(int(agent_id))
         return agent if agent is not None and self._fits(int(agent_id), agent) else None
 
-    def versions(self):
-        return [version for version, agents in self._by_version.items() if agents]
-
 
 class Adapter:
     """One manager's balancer as lbsim knows strategies. `make(rng)` builds the balancer."""

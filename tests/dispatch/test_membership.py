@@ -20,7 +20,7 @@ class Member:
 
     def __init__(self, db: Database, clock: HandClock) -> None:
         self.id, self.slots = uuid4(), SlotTable()
-        self.slots.set_agents({"agent": AgentSlots("p", 4)})
+        self.slots.put("agent", AgentSlots("p", 4))
         self.membership = Membership(db, clock, self.slots, DispatchSettings(lease_s=LEASE_S), self.id)
 
     async def owns(self) -> int:

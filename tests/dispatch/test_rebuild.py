@@ -170,7 +170,7 @@ async def ended_attempts(
 
 
 def fresh_learning(yard: Yard) -> LearningLoop:
-    return LearningLoop(yard.db, yard.nerve, yard.clock, yard.membership, yard.view, yard.registry, yard.placer)
+    return LearningLoop(yard.db, yard.nerve, yard.clock, yard.membership, yard.registry, yard.placer)
 
 
 def fresh_balancer(yard: Yard) -> AiOptimized:

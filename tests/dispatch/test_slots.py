@@ -86,7 +86,8 @@ def ids_in(table: SlotTable, pool: str) -> list[str]:
 def table() -> SlotTable:
     fresh = SlotTable()
     fresh.set_managers(["me"], "me", active=True)
-    fresh.set_agents({"a": AgentSlots("p", 2), "b": AgentSlots("p", 3), "c": AgentSlots("q", 1)})
+    for agent_id, facts in {"a": AgentSlots("p", 2), "b": AgentSlots("p", 3), "c": AgentSlots("q", 1)}.items():
+        fresh.put(agent_id, facts)
     return fresh
 
 
@@ -140,18 +141,20 @@ def test_attempts_may_exceed_what_is_owned_after_a_change(table: SlotTable) -> N
 def test_attempts_on_a_removed_agent_are_found_again_if_it_returns(table: SlotTable) -> None:
     table.take("a")
     table.take("a")
-    table.set_agents({})
+    table.remove("a")
+    table.remove("b")
     assert (table.free("a"), table.in_flight("a"), table.free_in("p")) == (0, 2, 0)
     table.give_back("a")
-    table.set_agents({"a": AgentSlots("p", 2)})
+    table.put("a", AgentSlots("p", 2))
     assert (table.in_flight("a"), table.free("a")) == (1, 1)
 
 
 def test_an_ineligible_agent_offers_nothing_but_keeps_its_attempts(table: SlotTable) -> None:
     table.take("b")
-    table.set_agents({"b": AgentSlots("p", 3, eligible=False)})
+    table.remove("a")
+    table.put("b", AgentSlots("p", 3, eligible=False))
     assert (table.owned("b"), table.in_flight("b"), table.free("b"), table.free_in("p")) == (3, 1, 0, 0)
-    table.set_agents({"b": AgentSlots("p", 3)})
+    table.put("b", AgentSlots("p", 3))
     assert ids_in(table, "p") == ["b"]
 
 
@@ -184,8 +187,11 @@ class TableAgainstModel(RuleBasedStateMachine):
         )
     )
     def set_agents(self, agents: dict[str, AgentSlots]) -> None:
+        for agent_id in self.agents.keys() - agents.keys():
+            self.table.remove(agent_id)
+        for agent_id, facts in agents.items():
+            self.table.put(agent_id, facts)
         self.agents = agents
-        self.table.set_agents(agents)
 
     @rule(live=st.lists(st.sampled_from(["me", "m1", "m2", "m3"]), unique=True), active=st.booleans())
     def set_managers(self, live: list[str], active: bool) -> None:

@@ -46,6 +46,12 @@ async def claim(
     return [item for item in found if item.id in started]
 
 
+async def running(db: Database) -> UUID:
+    """A task that runs: its id."""
+    await insert(db, task())
+    return (await claim(db, 1))[0].id
+
+
 async def settle(db: Database, *ended: Settled) -> set[tuple[UUID, int]]:
     async with db.hot() as connection:
         return await queue.settle(connection, ended)

@@ -18,17 +18,12 @@ from tests.tasks.queue_driver import (
     insert,
     returned,
     row,
+    running,
     settle,
     succeeded,
     table,
-    task,
     tasks,
 )
-
-
-async def running(db: Database) -> UUID:
-    await insert(db, task())
-    return (await claim(db, 1))[0].id
 
 
 async def test_notes_keep_their_order_within_and_between_tasks(db: Database) -> None:

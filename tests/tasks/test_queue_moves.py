@@ -22,17 +22,13 @@ from tests.tasks.queue_driver import (
     new_manager,
     returned,
     row,
+    running,
     settle,
     succeeded,
     table,
     task,
     tasks,
 )
-
-
-async def running(db: Database) -> UUID:
-    await insert(db, task())
-    return (await claim(db, 1))[0].id
 
 
 async def cancel(db: Database, task_id: UUID, tenant: str = "t") -> tuple[str, int] | None:

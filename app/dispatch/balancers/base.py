@@ -93,10 +93,6 @@ class Offer(Protocol):
         """`count` different agents drawn evenly at random (of one version), or all there are, in no useful order."""
         ...
 
-    def versions(self) -> Sequence[str]:
-        """The versions of which an agent may be offered; `draw` may still find none of one of them."""
-        ...
-
 
 class Balancer(Protocol):
     """See the module's text for who calls and what may be raised."""

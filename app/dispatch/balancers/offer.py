@@ -99,9 +99,6 @@ class FreeAgents:
                 drawn.append(agents[place])
         return drawn
 
-    def versions(self) -> Sequence[str]:
-        return list(self._by_version)
-
 
 class Without:
     """An offer without one of its agents: the one a task should not go back to. It must offer another."""
@@ -126,6 +123,3 @@ class Without:
     def draw(self, rng: random.Random, count: int, version: str | None = None) -> Sequence[AgentView]:
         drawn = [agent for agent in self._offer.draw(rng, count + 1, version) if agent.id != self._excluded]
         return drawn[:count]
-
-    def versions(self) -> Sequence[str]:
-        return self._offer.versions()

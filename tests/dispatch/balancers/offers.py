@@ -64,9 +64,6 @@ class Counting:
         self.read += len(drawn)
         return drawn
 
-    def versions(self) -> Sequence[str]:
-        return self._offered.versions()
-
 
 @dataclass
 class Pool:

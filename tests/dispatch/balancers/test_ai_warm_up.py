@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from app.dispatch.balancers.ai.record import WARM_UP_S
 from app.dispatch.balancers.ai_optimized import AiOptimized
-from app.dispatch.balancers.base import AgentView, Outcome, TaskView
+from app.dispatch.balancers.base import AgentView, TaskView
 from app.dispatch.balancers.offer import FreeAgents
-
-DONE = Outcome(True, 1.0)
-FAILED = Outcome(False, 0.01)
-
-
-def balancer_of(*views: AgentView, seed: int = 1) -> AiOptimized:
-    balancer = AiOptimized(random.Random(seed))
-    for view in views:
-        balancer.joined(view, 0.0)
-    return balancer
-
-
-def agents(count: int, versions: int = 1, slots: int = 4) -> list[AgentView]:
-    return [AgentView(f"a{n}", slots, 0, version=f"v{n % versions}") for n in range(count)]
-
-
-def teach(balancer: AiOptimized, agent_id: str, outcome: Outcome, count: int, now: float) -> None:
-    for n in range(count):
-        balancer.finished(agent_id, TaskView(f"{agent_id}-{n}", "log"), outcome, now)
-
-
-def task() -> TaskView:
-    return TaskView("t", "log")
+from tests.dispatch.balancers.learners import DONE, FAILED, agents, balancer_of, task, teach
 
 
 def test_a_newcomer_gets_less_until_it_is_warm() -> None:
