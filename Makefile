@@ -1,5 +1,5 @@
 # `make run` starts everything; `make test` passes every test. Both set the environment up themselves.
-.PHONY: setup run test check bench lock clean system
+.PHONY: setup run test chaos check bench lock clean system
 .DEFAULT_GOAL := help
 
 PORT ?= 8080
@@ -9,6 +9,7 @@ PYTEST ?=
 help:
 	@echo "make run [PORT=8080 DATA=.yardmaster]   start the service with PostgreSQL, Redis and three example pools"
 	@echo "make test [PYTEST='-k name']            every test"
+	@echo "make chaos [CHAOS_SEED=n]               crash everything at random for minutes, then check what is left"
 	@echo "make check                              ruff, mypy, import-linter, alembic check"
 	@echo "make bench                              measure"
 
@@ -20,6 +21,10 @@ run: setup
 
 test: setup system
 	@exec .venv/bin/python -m pytest $(PYTEST)
+
+# Prints its seed; CHAOS_SEED=n repeats one.
+chaos: setup
+	@CHAOS=long exec .venv/bin/python -m pytest -s tests/chaos/test_crash_run.py
 
 check: setup
 	@scripts/check

@@ -28,7 +28,7 @@ from app.registry import wire as registry_wire
 from app.settings import Settings
 from app.tasks import api as tasks_api
 from app.tasks import wire as tasks_wire
-from app.wiring import Yard
+from app.wiring import PARTS, Yard
 
 DESCRIPTION = """
 The control plane for AI agents in production: register agents, submit tasks, follow them to their results.
@@ -42,6 +42,7 @@ TAGS = [
     {"name": "pools", "description": "What agents of one type can do, and how they are used."},
     {"name": "agents", "description": "Executors: register, report, drain."},
     {"name": "keys", "description": "API keys."},
+    *({"name": name, "description": text} for part in PARTS for name, text in part.tags),
     {"name": "service", "description": "Is it up, what does it measure."},
 ]
 
@@ -83,9 +84,15 @@ def create_app(settings: Settings, yard: Yard | None = None) -> FastAPI:
 
 def _add_routes(app: FastAPI, yard: Yard) -> None:
     settings = yard.settings
+    for part in yard.parts:  # /v1/tasks/bulk/cancel would be a task named "bulk"
+        for router in part.first_routers():
+            app.include_router(router)
     app.include_router(
         tasks_api.router(yard.db, yard.tasks, yard.hub, yard.edge, yard.clock, max_wait_s=settings.http.max_wait_s)
     )
+    for part in yard.parts:
+        for router in part.routers():
+            app.include_router(router)
     app.include_router(registry_api.pools_router(yard.db, yard.registry, yard.view, yard.edge))
     desk = dispatch_api.Desk(yard.db, yard.clock, yard.view, yard.membership, yard.slots, yard.placer.strategies)
     app.include_router(dispatch_api.router(desk, yard.edge))
@@ -115,7 +122,7 @@ _SWAGGER = {
 }
 
 
-_WIRE = (tasks_wire, registry_wire, dispatch_wire, auth_api)
+_WIRE = (tasks_wire, registry_wire, dispatch_wire, auth_api, *(module for part in PARTS for module in part.wire))
 
 _TEXT: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}, "example": "ok\n"}}
 _OK: dict[int | str, dict[str, Any]] = {200: {"content": _TEXT}}

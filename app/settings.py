@@ -176,8 +176,150 @@ class ScalingSettings(BaseSettings):
     model_config = _section("SCALING")
     allow_process: bool = Field(False, description="Pools may launch local processes. On in the embedded default.")
     interval_s: float = Field(1.0, gt=0, description="How often replicas are compared with what is wanted.")
-    drain_grace_s: float = Field(30.0, gt=0, description="A draining process that is still busy then is stopped.")
+    drain_grace_s: float = Field(30.0, gt=0, description="A draining replica that is still busy then is stopped.")
     manager_url: str = Field("http://127.0.0.1:8080", description="Where launched agents find the service.")
+    decide_interval_s: float = Field(3.0, gt=0, description="How often it is judged how many replicas a pool needs.")
+    sample_retention_s: float = Field(
+        1_296_000.0, ge=3600, description="Measured arrivals are kept so long, for forecasts and simulations."
+    )
+    decision_retention_s: float = Field(604_800.0, ge=3600, description="Decisions are kept so long.")
+
+
+class KubernetesSettings(BaseSettings):
+    """Pools as Deployments of a Kubernetes cluster."""
+
+    model_config = _section("KUBERNETES")
+    mode: Literal["off", "in_cluster", "kubeconfig"] = Field(
+        "off", description="off, in_cluster (the pod's service account) or kubeconfig."
+    )
+    kubeconfig: str = Field("", description="Path of the kubeconfig; empty: KUBECONFIG, then ~/.kube/config.")
+    context: str = Field("", description="Context of the kubeconfig; empty: its current one.")
+    namespace: str = Field("default", min_length=1, description="Where the Deployments are.")
+    instance: str = Field(
+        "yardmaster", min_length=1, max_length=63, description="Tells two Yardmasters of one namespace apart."
+    )
+    interval_s: float = Field(2.0, gt=0, description="How often Deployments are compared with what is wanted.")
+    request_timeout_s: float = Field(10.0, gt=0, le=300, description="A call of the API that takes longer has failed.")
+    watch_timeout_s: float = Field(300.0, gt=0, le=3600, description="A watch is begun anew after so long.")
+    max_replicas: int = Field(0, ge=0, description="Quota of all its pools together; 0: the cluster's own only.")
+    agent_secret: str = Field(
+        "", description="Secret with the agents' key (`YARD_API_KEY`); empty: Yardmaster keeps one of its own."
+    )
+    allowed_secrets: list[str] = Field(
+        default_factory=list, description="Secrets of the namespace that a pool's launch may name; empty: all."
+    )
+
+
+class ApprovalSettings(BaseSettings):
+    """Questions to people."""
+
+    model_config = _section("APPROVALS")
+    expires_s: float = Field(14_400.0, gt=0, description="An approval whose policy names no expiry expires after this.")
+    sweep_interval_s: float = Field(1.0, gt=0, description="How often expired approvals are looked for.")
+
+
+class SlackSettings(BaseSettings):
+    """Slack. Without a token nothing is posted; without a signing secret no click is taken."""
+
+    model_config = _section("SLACK")
+    token: SecretStr = Field(SecretStr(""), description="Bot token (`xoxb-…`) with `chat:write`.")
+    signing_secret: SecretStr = Field(SecretStr(""), description="Signing secret of the Slack app.")
+    channel: str = Field("", description="Channel of approvals whose pool and tenant have none of their own.")
+    api_url: str = Field("https://slack.com/api/", description="Base of Slack's Web API.")
+    timeout_s: float = Field(10.0, gt=0, le=60, description="A call of Slack that takes longer has failed.")
+    interval_s: float = Field(1.0, gt=0, description="How often approvals and their messages are compared.")
+    retry_s: float = Field(1.0, gt=0, description="Pause after a message failed; it doubles up to a minute.")
+    answer_s: float = Field(2.0, gt=0, lt=3, description="A click is answered by then; its decision may still go on.")
+
+
+class StreamSettings(BaseSettings):
+    """Live streams: tokens in Redis, and the tokens of browsers."""
+
+    model_config = _section("STREAMS")
+    max_tokens: int = Field(4096, ge=1, description="Token events kept for late readers of one task.")
+    tokens_ttl_s: float = Field(3600.0, gt=0, description="They are kept so long after the last one.")
+    patience_s: float = Field(1.0, ge=0, description="A token that is late is waited for so long, then told as a gap.")
+    key_ttl_s: float = Field(300.0, gt=0, description="A stream token is good for so long.")
+
+
+class WebhookSettings(BaseSettings):
+    """Outgoing webhooks. The defaults try a delivery 20 times over about three days."""
+
+    model_config = _section("WEBHOOKS")
+    timeout_s: float = Field(10.0, gt=0, le=300, description="A receiver that takes longer has failed.")
+    allowed_networks: list[str] = Field(
+        default=[],
+        description="Networks (CIDR) that webhooks may point into besides the public internet, e.g. 10.0.0.0/8. "
+        "Loopback is allowed where local processes may be launched (YARD_SCALING_ALLOW_PROCESS), as those could call "
+        "it anyway. Link-local and metadata addresses never are.",
+    )
+    interval_s: float = Field(1.0, gt=0, description="How often events, and deliveries that are due, are looked for.")
+    max_in_flight: int = Field(64, ge=1, le=1000, description="Deliveries a manager sends at once.")
+    max_in_flight_per_webhook: int = Field(8, ge=1, le=1000, description="And of one webhook: a slow one waits alone.")
+    max_pending: int = Field(
+        1000, ge=1, le=100_000, description="With so many undelivered, a webhook's further events wait in the feed."
+    )
+    max_per_tenant: int = Field(50, ge=1, description="Webhooks a tenant may have.")
+    first_retry_s: float = Field(5.0, gt=0, description="Pause after the first try that failed.")
+    retry_factor: float = Field(3.0, ge=1, le=100, description="Each further pause is so many times the one before.")
+    max_retry_s: float = Field(21_600.0, gt=0, description="Longest pause, also when Retry-After asks for more.")
+    max_tries: int = Field(20, ge=1, le=1000, description="A delivery is given up after so many tries.")
+    disable_after_s: float = Field(
+        259_200.0, gt=0, description="A delivery given up, and none delivered for so long: the webhook is disabled."
+    )
+    retention_s: float = Field(604_800.0, gt=0, description="Deliveries are kept so long.")
+
+
+class ScheduleSettings(BaseSettings):
+    """Tasks by the clock."""
+
+    model_config = _section("SCHEDULES")
+    interval_s: float = Field(1.0, gt=0, description="How often due schedules are looked for, between ticks.")
+    batch: int = Field(100, ge=1, le=1000, description="Most tasks of one schedule made by one transaction.")
+    max_per_tenant: int = Field(1000, ge=1, description="Schedules a tenant may have.")
+    max_backfill: int = Field(1000, ge=1, le=100_000, description="Most ticks of one backfill.")
+    max_waiting: int = Field(1000, ge=0, description='Ticks that wait with overlap "queue"; further ones are skipped.')
+    keep_runs: int = Field(1000, ge=10, description="Runs kept of each schedule, the newest.")
+
+
+class DurableSettings(BaseSettings):
+    """Steps, waits and sub-tasks."""
+
+    model_config = _section("DURABLE")
+    max_step_bytes: int = Field(262_144, ge=256, description="A larger step result fails the attempt.")
+    max_steps: int = Field(1000, ge=1, description="More steps than this fail the task.")
+    max_steps_bytes: int = Field(8_388_608, ge=1024, description="Larger results of all its steps fail the task.")
+    max_depth: int = Field(8, ge=1, le=100, description="Calls within calls.")
+    max_fan_out: int = Field(256, ge=1, le=1000, description="Sub-tasks of one call.")
+    max_children: int = Field(1000, ge=1, le=100_000, description="Sub-tasks of one root task, at all depths.")
+    max_tree_attempts: int = Field(10_000, ge=1, description="Attempts of a root task and all its sub-tasks.")
+    max_approval_bytes: int = Field(65_536, ge=256, description="Larger arguments of an approval fail the attempt.")
+    max_wait_s: float = Field(31_536_000.0, gt=0, description="Longest timer, and longest patience for an event.")
+    signal_retention_s: float = Field(86_400.0, ge=0, description="A sent event is kept for tasks that wait later.")
+    sweep_interval_s: float = Field(1.0, gt=0, description="How often due waits are looked for.")
+
+
+class CostSettings(BaseSettings):
+    """Prices, budgets and roll-ups of what was used."""
+
+    model_config = _section("COSTS")
+    interval_s: float = Field(5.0, gt=0, description="How often usage is rolled up and budgets are looked at.")
+    refresh_interval_s: float = Field(5.0, gt=0, description="Managers re-read budgets and prices at least this often.")
+    recheck_s: float = Field(
+        30.0,
+        gt=0,
+        description="A task that wants more than is left tries again after so long.",
+    )
+    default_model: str = Field(
+        "gpt-4o", min_length=1, description="Prices the estimate of a task whose pool has used no model yet."
+    )
+    estimate_after: int = Field(20, ge=1, description="With so many attempts a pool's own history is the estimate.")
+    hours_retention_s: float = Field(
+        8_035_200.0, ge=172_800, description="Hourly sums are kept so long; daily ones for ever."
+    )
+    accounts_retention_s: float = Field(
+        2_678_400.0, ge=3600, description="Accounts of past windows and ended tasks are kept so long."
+    )
 
 
 class TelemetrySettings(BaseSettings):
@@ -208,4 +350,12 @@ class Settings(BaseSettings):
     dispatch: DispatchSettings = Field(default_factory=DispatchSettings)
     balancer: BalancerSettings = Field(default_factory=BalancerSettings)
     scaling: ScalingSettings = Field(default_factory=ScalingSettings)
+    kubernetes: KubernetesSettings = Field(default_factory=KubernetesSettings)
+    durable: DurableSettings = Field(default_factory=DurableSettings)
+    approvals: ApprovalSettings = Field(default_factory=ApprovalSettings)
+    slack: SlackSettings = Field(default_factory=SlackSettings)
+    streams: StreamSettings = Field(default_factory=StreamSettings)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    schedules: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    costs: CostSettings = Field(default_factory=CostSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)

@@ -1,15 +1,35 @@
 """Every table of every domain, for `migrations/env.py` and `wiring.py`."""
 
+from app.alerts import models as alerts
+from app.approvals import models as approvals
 from app.auth import models as auth
 from app.core import leader
 from app.core.db import Base
 from app.costs import models as costs
 from app.dispatch import models as dispatch
 from app.events import models as events
+from app.limits import models as limits
 from app.registry import models as registry
 from app.scaling import models as scaling
+from app.schedules import models as schedules
 from app.tasks import models as tasks
+from app.webhooks import models as webhooks
 
 metadata = Base.metadata
 
-__all__ = ["auth", "costs", "dispatch", "events", "leader", "metadata", "registry", "scaling", "tasks"]
+__all__ = [
+    "alerts",
+    "approvals",
+    "auth",
+    "costs",
+    "dispatch",
+    "events",
+    "leader",
+    "limits",
+    "metadata",
+    "registry",
+    "scaling",
+    "schedules",
+    "tasks",
+    "webhooks",
+]

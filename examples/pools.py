@@ -16,6 +16,10 @@ def _list(items: object) -> dict[str, object]:
     return {"type": "array", "items": items}
 
 
+def _or_null(schema: dict[str, object]) -> dict[str, object]:
+    return {**schema, "type": ["object", "null"]}
+
+
 def _pool(name: str, *, least: int = 1, **fields: object) -> dict[str, object]:
     """A pool's body: what all examples share, and the fields of this one."""
     return {
@@ -115,6 +119,35 @@ EXAMPLE_POOLS: dict[str, dict[str, object]] = {
             number=_COUNT,
             per_call=_object(list(_FIGURES), **_FIGURES),
             **_FIGURES,
+        ),
+    ),
+    "incident_responder": _pool(
+        "incident_responder",
+        least=0,  # it runs commands on its own machine: started by whoever wants that
+        description="Mines a log, proposes a command that would show more, asks, and runs exactly what was approved.",
+        skills={"incident_response": 1.0},
+        timeout_s=120,
+        input_schema=_object(["log"], log=_TEXT),
+        output_schema=_object(
+            ["findings", "proposal", "decision", "run"],
+            findings=_object(
+                ["lines", "levels", "templates", "suspicions"],
+                lines=_COUNT,
+                levels={"type": "object", "additionalProperties": _COUNT},
+                templates=_list(_TEMPLATE),
+                suspicions=_list(_object(["kind", "lines", "example"], kind=_TEXT, lines=_COUNT, example=_TEXT)),
+            ),
+            proposal=_or_null(_object(["command", "why", "risk"], command=_list(_TEXT), why=_TEXT, risk=_TEXT)),
+            decision=_or_null(_object(["status", "by", "reason"], status=_TEXT, by=_MAYBE_TEXT, reason=_TEXT)),
+            run=_or_null(
+                _object(
+                    ["command", "exit_code", "stdout", "stderr"],
+                    command=_list(_TEXT),
+                    exit_code={"type": ["integer", "null"]},
+                    stdout=_TEXT,
+                    stderr=_TEXT,
+                )
+            ),
         ),
     ),
 }

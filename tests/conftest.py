@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import httpx
+import hypothesis
 import pytest
 from fastapi import FastAPI
 
@@ -21,10 +20,15 @@ from app.cli.db import make_admin_key, migrate
 from app.core.db import plain_url
 from app.embedded import EmbeddedServers
 from app.main import create_app
-from app.settings import AuthSettings, DatabaseSettings, DispatchSettings, RedisSettings, Settings
+from app.settings import AuthSettings, DatabaseSettings, DispatchSettings, RedisSettings, ScalingSettings, Settings
 from app.wiring import Yard
+from tests.support.folders import server_folder
 from tests.support.service import Backing, Fleet, fleet, new_pepper
 from tests.support.stub_agent import StubAgent
+
+# No deadlines: a machine that is busy with something else is not a fault of the code.
+hypothesis.settings.register_profile("yard", deadline=None)
+hypothesis.settings.load_profile("yard")
 
 TEMPLATE = "yard_template"
 PEPPER = new_pepper()
@@ -51,20 +55,14 @@ def run_sql(url: str, statement: str) -> None:
 @pytest.fixture(scope="session")
 def servers() -> Iterator[tuple[str, str]]:
     """URLs of a real PostgreSQL (with a migrated template) and Redis, under a folder of this run."""
-    # Outside pytest's own temp folder: the servers' account must be able to pass through.
-    folder = Path(tempfile.mkdtemp(prefix="yard-tests-"))
-    embedded = EmbeddedServers(folder / "data")
-    try:
-        urls = embedded.start()
+    with server_folder("yard-tests-") as folder, EmbeddedServers(folder / "data") as embedded:
+        urls = embedded.urls
         run_sql(urls.database_url, f"CREATE DATABASE {TEMPLATE}")
         template = with_database(urls.database_url, TEMPLATE)
         migrate(template)
         settings = Settings(database=DatabaseSettings(url=template), auth=AuthSettings(pepper=PEPPER))
         _ADMIN.append(asyncio.run(make_admin_key(settings, "tests", "default")))
         yield urls.database_url, urls.redis_url
-    finally:
-        embedded.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 _ADMIN: list[str] = []
@@ -75,7 +73,7 @@ def backing(servers: tuple[str, str]) -> Iterator[Backing]:
     """A database of this test's own and a Redis database, emptied."""
     number = next(_numbers)
     name, redis_number = f"test_{number}", number % 16
-    run_sql(servers[0], f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    run_sql(servers[0], f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
     redis_url = f"{servers[1]}?db={redis_number}" if servers[1].startswith("unix:") else f"{servers[1]}/{redis_number}"
     asyncio.run(_flush(redis_url))
     yield Backing(with_database(servers[0], name), redis_url, _ADMIN[0], PEPPER)
@@ -101,9 +99,12 @@ def settings_for(backing: Backing, **sections: Any) -> Settings:
     """Settings of an in-process manager: quick loops, everything else as in production."""
     values: dict[str, Any] = {
         "database": DatabaseSettings(url=backing.database_url, hot_connections=4, cold_connections=4),
-        "redis": RedisSettings(url=backing.redis_url),
+        # Patient: a machine that stalls for a second is not a Redis that is away. Tests of that say so themselves.
+        "redis": RedisSettings(url=backing.redis_url, timeout_s=10.0),
         "auth": AuthSettings(pepper=backing.pepper),
         "dispatch": DispatchSettings(grace_s=1.0),
+        # Judged when a test says so: `yard.fleets.autoscale.tick()`.
+        "scaling": ScalingSettings(decide_interval_s=3600.0),
     }
     return Settings(**{**values, **sections})
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.auth.callers import Caller
+from app.auth.callers import Caller, Scope
 from app.auth.edge import Edge
 from app.auth.service import KeyInfo, Keys
 from app.core.http import StrictRoute, encode_page_token, problems, resume_after
 
-Scope = Literal["tasks:write", "tasks:read", "agents:register", "pools:admin", "approvals:decide", "admin"]
-
 NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$"
+GroupName = Annotated[str, Field(pattern=NAME)]
 
 _KEY: dict[str, Any] = {
     "id": "3f9c21ab07",
@@ -23,6 +22,7 @@ _KEY: dict[str, Any] = {
     "name": "ci",
     "prefix": "yk_3f9c21ab07",
     "scopes": ["tasks:write", "tasks:read"],
+    "groups": [],
     "created_at": "2026-11-20T20:25:00Z",
     "expires_at": None,
     "revoked_at": None,
@@ -39,6 +39,9 @@ class KeyIn(BaseModel):
     name: str = Field(min_length=1, max_length=100, description="For people: what uses this key.")
     tenant: str = Field("default", pattern=NAME)
     scopes: list[Scope] = Field(min_length=1, max_length=6)
+    groups: list[GroupName] = Field(
+        default_factory=list, max_length=20, description="Groups of people whose approvals it may decide."
+    )
     expires_s: float | None = Field(None, gt=0, le=315_360_000, description="Seconds until it expires; null: never.")
 
 
@@ -49,6 +52,7 @@ class KeyOut(BaseModel):
     name: str
     prefix: str
     scopes: list[str]
+    groups: list[str]
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -77,7 +81,9 @@ def router(keys: Keys, edge: Edge) -> APIRouter:
     @api.post("", status_code=201, responses=problems(400, 401, 403, 413, 422, 503), summary="Make a key")
     async def create(body: KeyIn, caller: Caller = edge.require("admin")) -> NewKeyOut:
         """The answer is the only place where the key is shown."""
-        info, key = await keys.create(body.name, body.tenant, list(dict.fromkeys(body.scopes)), body.expires_s)
+        scopes: list[str] = list(dict.fromkeys(body.scopes))
+        groups = sorted(set(body.groups))
+        info, key = await keys.create(body.name, body.tenant, scopes, body.expires_s, groups)
         return NewKeyOut(**_out(info).model_dump(), key=key)
 
     @api.get("", responses=problems(400, 401, 403, 422, 503), summary="List keys")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
+
+Scope = Literal["tasks:write", "tasks:read", "agents:register", "pools:admin", "approvals:decide", "admin"]
 
 SCOPES: dict[str, str] = {
     "tasks:write": "submit, cancel and retry tasks",
@@ -17,12 +20,16 @@ SCOPES: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request. `agent_id` is set when an agent calls with its own token, which carries no scope."""
+    """Who sent a request. `agent_id` is set when an agent calls with its own token, which carries no scope.
+
+    `groups` are those of people that approvals may be asked of.
+    """
 
     id: str
     tenant: str
     scopes: frozenset[str]
     agent_id: UUID | None = None
+    groups: frozenset[str] = frozenset()
 
     def may(self, scope: str) -> bool:
         """Whether the caller holds `scope`; `admin` holds all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -49,6 +49,7 @@ class KeyInfo:
     name: str
     prefix: str
     scopes: list[str]
+    groups: list[str]
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -64,7 +65,7 @@ class Authenticator:
         pepper = settings.pepper.get_secret_value()
         if len(pepper) < 32:
             raise WeakPepper("YARD_AUTH_PEPPER must have at least 32 characters (openssl rand -hex 32).")
-        self._db, self._settings, self._clock = db, settings, clock
+        self._db, self._settings, self.clock = db, settings, clock
         self._pepper = pepper.encode()
         self._cache: dict[bytes, tuple[float, Caller]] = {}
         self._forgotten = 0
@@ -83,7 +84,7 @@ class Authenticator:
         """The caller behind a token; raises Unauthenticated."""
         mark = hashlib.sha256(presented.encode()).digest()
         known = self._cache.get(mark)
-        if known is not None and known[0] > self._clock.monotonic():
+        if known is not None and known[0] > self.clock.monotonic():
             return known[1]
         token = secrets.split(presented)
         if token is None:
@@ -96,7 +97,7 @@ class Authenticator:
             self._cache.clear()
         trust_s = self._settings.cache_s if left_s is None else min(left_s, self._settings.cache_s)
         if forgotten == self._forgotten:  # else what we read may be what was just revoked
-            self._cache[mark] = (self._clock.monotonic() + trust_s, caller)
+            self._cache[mark] = (self.clock.monotonic() + trust_s, caller)
         return caller
 
     async def _key(self, token: secrets.Token) -> tuple[Caller, float | None]:
@@ -108,6 +109,7 @@ class Authenticator:
                         ApiKey.digest,
                         ApiKey.tenant,
                         ApiKey.scopes,
+                        ApiKey.groups,
                         ApiKey.revoked_at,
                         func.extract("epoch", ApiKey.expires_at - func.now()).label("left_s"),
                     ).where(ApiKey.id == token.id)
@@ -120,7 +122,7 @@ class Authenticator:
         left_s = None if row.left_s is None else float(row.left_s)
         if left_s is not None and left_s <= 0:
             raise Unauthenticated("The key has expired.")
-        return Caller(token.id, row.tenant, frozenset(row.scopes)), left_s
+        return Caller(token.id, row.tenant, frozenset(row.scopes), groups=frozenset(row.groups)), left_s
 
     async def _agent(self, token: secrets.Token) -> Caller:
         try:
@@ -140,7 +142,7 @@ class Keys:
         self._db, self._authenticator = db, authenticator
 
     async def create(
-        self, name: str, tenant: str, scopes: list[str], expires_s: float | None = None
+        self, name: str, tenant: str, scopes: list[str], expires_s: float | None = None, groups: Sequence[str] = ()
     ) -> tuple[KeyInfo, str]:
         """Make a key: what may be shown of it, and the key itself, which is never shown again."""
         key_id, secret = secrets.new_key_id(), secrets.new_secret()
@@ -155,6 +157,7 @@ class Keys:
                         name=name,
                         digest=self._authenticator.digest(secret),
                         scopes=sorted(scopes, key=list(SCOPES).index),
+                        groups=list(groups),
                         expires_at=expires,
                     )
                     .returning(ApiKey)
@@ -197,6 +200,7 @@ def _info(row: Row[Any]) -> KeyInfo:
         row.name,
         f"{secrets.KEY_PREFIX}_{row.id}",
         list(row.scopes),
+        list(row.groups),
         row.created_at,
         row.expires_at,
         row.revoked_at,

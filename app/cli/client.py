@@ -36,6 +36,13 @@ class Api:
         """The JSON at `path`."""
         return self._call("GET", path, params=params)
 
+    def text(self, path: str, params: Params, accept: str) -> str:
+        """What is at `path` as text of another kind than JSON."""
+        answer = self._answer("GET", path, params=params, headers={"Accept": accept})
+        if not answer.is_success:
+            raise refused(answer, self.url)
+        return answer.text
+
     def send(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Any:
         """Send a JSON body (see `encoded`); the answer's JSON."""
         content = {"Content-Type": "application/json"} if body is not None else {}
@@ -56,13 +63,15 @@ class Api:
         return {"items": items, "next_page_token": token}
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
+        return content_of(self._answer(method, path, **options), self.url)
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            answer = self._http.request(method, path, **options)
+            return self._http.request(method, path, **options)
         except httpx.TimeoutException:
             raise Away(f"no answer in time from {self.url}") from None
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise unreachable(self.url, error) from None
-        return content_of(answer, self.url)
 
 
 def encoded(value: Any) -> bytes:

@@ -38,11 +38,12 @@ def create(
     name: Annotated[str, typer.Argument(help="For people: what uses this key.")],
     scope: Annotated[list[Scope], typer.Option(help="What it may do. Give it once for each.")],
     tenant: Annotated[str, typer.Option(help="The owner of its tasks.")] = "default",
+    group: Annotated[list[str] | None, typer.Option(help="A group whose approvals it may decide. Repeatable.")] = None,
     expires: Annotated[str | None, typer.Option(metavar="30d", help="For how long: 12h, 30d. Default: ever.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make a key. It is shown this once: stdout holds the key alone."""
-    body: dict[str, Any] = {"name": name, "tenant": tenant, "scopes": list(dict.fromkeys(scope))}
+    body: dict[str, Any] = {"name": name, "tenant": tenant, "scopes": list(dict.fromkeys(scope)), "groups": group or []}
     if expires:
         body["expires_s"] = duration(expires)
     made = session_of(ctx).api.send("POST", "/v1/keys", encoded(body))
@@ -62,13 +63,14 @@ def list_keys(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json(page)
         return
-    columns = [Column("id", whole=True), *map(Column, ("name", "tenant", "scopes", "created", "state"))]
+    columns = [Column("id", whole=True), *map(Column, ("name", "tenant", "scopes", "groups", "created", "state"))]
     show(listing(columns, map(_row, page["items"])))
 
 
 def _row(key: dict[str, Any]) -> list[str | Text]:
     created = durations.relative(key["created_at"], now())
-    return [key["id"], key["name"], key["tenant"], ", ".join(key["scopes"]), created, _state(key)]
+    scopes, groups = ", ".join(key["scopes"]), ", ".join(key["groups"])
+    return [key["id"], key["name"], key["tenant"], scopes, groups, created, _state(key)]
 
 
 def _state(key: dict[str, Any]) -> Text:

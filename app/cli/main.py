@@ -12,12 +12,23 @@ from typer.core import TyperGroup
 
 from app.cli import deferred
 from app.cli.agents import agent_app, agents
+from app.cli.approvals import approvals_app
+from app.cli.budgets import budgets_app
+from app.cli.bulk import bulk_app
+from app.cli.costs import costs
+from app.cli.explain import explain
 from app.cli.failures import Failure
 from app.cli.keys import key_app
+from app.cli.limits import limits_app
+from app.cli.models import models_app
 from app.cli.pools import pool_app, pools, scale
+from app.cli.prices import prices_app
+from app.cli.schedules import schedule_app
 from app.cli.session import DEFAULT_DATA, DEFAULT_URL, Session
+from app.cli.stops import stops_app
 from app.cli.submit import Submit, submit
 from app.cli.tasks import cancel, retry, task, tasks, watch
+from app.cli.webhooks import webhook_app
 
 EPILOG = """[bold]Examples[/]
   yard serve --embedded --examples                      [dim]# everything on this machine[/]
@@ -34,8 +45,11 @@ EPILOG = """[bold]Examples[/]
 
 
 ORDER = [
-    *("submit", "watch", "tasks", "task", "cancel", "retry"),
-    *("pools", "pool", "scale", "agents", "agent"),
+    *("submit", "watch", "tasks", "task", "cancel", "retry", "approvals"),
+    *("schedules", "webhooks"),
+    *("explain", "bulk"),
+    *("pools", "pool", "scale", "agents", "agent", "stops", "limits"),
+    *("costs", "budgets", "prices", "models"),
     *("serve", "db", "simulate", "key"),
 ]
 
@@ -99,16 +113,26 @@ def root(
     ctx.call_on_close(session.close)
 
 
-_TASKS, _FLEET, _SERVICE = "Tasks", "Pools and agents", "The service"
+_TASKS, _FLEET, _COSTS, _SERVICE = "Tasks", "Pools and agents", "Costs", "The service"
 
 app.command(cls=Submit, rich_help_panel=_TASKS)(submit)
-for command in (watch, tasks, task, cancel, retry):
+for command in (watch, tasks, task, cancel, retry, explain):
     app.command(rich_help_panel=_TASKS)(command)
+app.add_typer(approvals_app, name="approvals", rich_help_panel=_TASKS)
+app.add_typer(schedule_app, name="schedules", rich_help_panel=_TASKS)
+app.add_typer(webhook_app, name="webhooks", rich_help_panel=_TASKS)
+app.add_typer(bulk_app, name="bulk", rich_help_panel=_TASKS)
 app.command(rich_help_panel=_FLEET)(pools)
 app.add_typer(pool_app, name="pool", rich_help_panel=_FLEET)
 app.command(rich_help_panel=_FLEET)(scale)
 app.command(rich_help_panel=_FLEET)(agents)
 app.add_typer(agent_app, name="agent", rich_help_panel=_FLEET)
+app.add_typer(stops_app, name="stops", rich_help_panel=_FLEET)
+app.add_typer(limits_app, name="limits", rich_help_panel=_FLEET)
+app.add_typer(budgets_app, name="budgets", rich_help_panel=_COSTS)
+app.add_typer(prices_app, name="prices", rich_help_panel=_COSTS)
+app.add_typer(models_app, name="models", rich_help_panel=_COSTS)
+app.command(rich_help_panel=_COSTS)(costs)
 for deferred_name in deferred.LOADERS:
     deferred.announce(app, deferred_name, _SERVICE)
 app.add_typer(key_app, name="key", rich_help_panel=_SERVICE)

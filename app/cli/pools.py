@@ -49,7 +49,8 @@ def _row(pool: dict[str, Any]) -> list[str | Text]:
 
 def _agents(pool: dict[str, Any]) -> Text:
     counts = [Text.assemble(f"{count} ", cells.status(word)) for word, count in sorted(pool["agents"].items()) if count]
-    return Text(", ").join(counts) if counts else Text("none", style="dim")
+    wrong = [Text(cells.clean(item["code"]), style="bold red") for item in pool["conditions"]]
+    return Text(", ").join(counts + wrong) if counts or wrong else Text("none", style="dim")
 
 
 @pool_app.command("show")
@@ -73,10 +74,12 @@ def show_pool(ctx: typer.Context, name: PoolName, as_json: Json = False) -> None
         ("attempts", pool["max_attempts"]),
         ("retry", f"after {retry['initial_s']:g} s, then × {retry['factor']:g}, at most {retry['max_s']:g} s"),
         ("launch", _launch(pool["launch"])),
+        ("scaling", f"{pool['scale']['policy']} (see: yard explain pool {cells.clean(pool['name'])})"),
         ("updated", relative(pool["updated_at"], now())),
     ]
     schemas = [(title, pool[f"{title}_schema"]) for title in ("input", "output") if pool[f"{title}_schema"]]
-    show(facts(known), *(_schema(title, schema) for title, schema in schemas))
+    wrong = [Text(f"● {item['code']}  {cells.one_line(item['message'])}", style="red") for item in pool["conditions"]]
+    show(facts(known), *wrong, *(_schema(title, schema) for title, schema in schemas))
 
 
 def _schema(title: str, schema: dict[str, Any]) -> Text:
@@ -84,6 +87,8 @@ def _schema(title: str, schema: dict[str, Any]) -> Text:
 
 
 def _launch(launch: dict[str, Any]) -> str:
+    if launch.get("image"):
+        return f"{launch['kind']}: {cells.clean(launch['image'])}"
     return " ".join([launch["kind"] + ":", *launch["command"]]) if launch.get("command") else str(launch["kind"])
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +15,12 @@ from rich.text import Text
 
 from app.cli import comparison, durations
 from app.cli.failures import INTERRUPTED, Failure, Misuse
-from app.cli.output import console, facts, note, now, print_json, show
+from app.cli.output import facts, note, now, print_json, show
 from app.cli.pools import path as pool_path
 from app.cli.session import session_of
+from app.cli.simulate_scaling import EPILOG as SCALING_EPILOG
+from app.cli.simulate_scaling import scaling
+from app.cli.simulating import check_writable, chosen_seeds, counted, reading, run_all, suggestion, write_picture
 from app.dispatch.balancers.base import Balancer
 from app.dispatch.balancers.registry import BUILT_IN, NO_PARAMS, installed
 from app.dispatch.outliers import Limits
@@ -36,6 +36,7 @@ MAX_TASKS = 5_000_000
 LISTING = ("list", "help", "?")
 
 simulate_app = typer.Typer(help="Try a decision before production.", no_args_is_help=True)
+simulate_app.command("scaling", epilog=SCALING_EPILOG, no_args_is_help=False)(scaling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +103,14 @@ def balancer(
         show(facts((name, entry.text) for name, entry in scenarios.SCENARIOS.items()))
         return
     strategies = _strategies(strategy)
-    chosen = _seeds(seed, seeds)
-    _check_writable(png)
+    chosen = chosen_seeds(seed, seeds)
+    check_writable(png)
     subject = _subject(ctx, Asked(scenario, agents, slots, load, minutes, timeout, trace_file, since, pool))
     limits = Limits.of(BalancerSettings())
     compared = Comparison(strategies, _build, subject.world, managers=managers, timer=time.thread_time, limits=limits)
-    whole = _run(compared, chosen)
+    whole = run_all(compared.run(chosen))
     found = compared.found()
-    line = f"{subject.line}, {_count(managers, 'manager')}, {_count(len(chosen), 'seed')}"
+    line = f"{subject.line}, {counted(managers, 'manager')}, {counted(len(chosen), 'seed')}"
     about = subject.about | {"managers": managers, "seeds": chosen, "complete": whole}
     if as_json:
         print_json(comparison.as_json(found, about))
@@ -119,19 +120,6 @@ def balancer(
         _draw(png, found, line)
     if not whole:
         raise Failure("interrupted: what is shown is only what was finished", INTERRUPTED)
-
-
-def _run(compared: Comparison, seeds: Sequence[int]) -> bool:
-    """Do the runs; False when the user ended them."""
-    err = console(sys.stderr)
-    with err.status("simulating") if err.is_terminal else nullcontext() as status:
-        try:
-            for name, seed in compared.run(seeds):
-                if status is not None:
-                    status.update(f"simulating {name}, seed {seed}")
-        except KeyboardInterrupt:
-            return False
-    return True
 
 
 def _print(found: Sequence[Measures], line: str) -> None:
@@ -151,16 +139,7 @@ def _draw(target: Path, found: Sequence[Measures], line: str) -> None:
     best = recommended(found)
     if best is None:
         raise Failure("no task finished: there is nothing to draw")
-    try:
-        target.write_bytes(png(found, line, best.strategy))
-    except OSError as error:
-        raise Failure(f"cannot write {target}: {error.strerror or error}") from None
-    note(f"written: {target}")
-
-
-def _check_writable(target: Path | None) -> None:
-    if target is not None and (target.is_dir() or not target.resolve().parent.is_dir()):
-        raise Misuse(f"cannot write {target}: it is a folder, or in none")
+    write_picture(target, png(found, line, best.strategy))
 
 
 def _build(name: str, rng: Random) -> Balancer:
@@ -176,20 +155,9 @@ def _strategies(asked: Sequence[str] | None) -> list[str]:
         if name not in installed().factories:
             problem = installed().problems.get(name)
             known = ", ".join(sorted(installed().factories))
-            near = _near(name, list(installed().factories))
+            near = suggestion(name, list(installed().factories))
             raise Misuse(f"unknown strategy {name!r}{f' ({problem})' if problem else ''}{near}; there are {known}")
     return list(asked or BUILT_IN)
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    found = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f": did you mean {' or '.join(found)}?" if found else ""
-
-
-def _seeds(single: Sequence[int] | None, count: int | None) -> list[int]:
-    if single and count:
-        raise Misuse("give --seed or --seeds, not both")
-    return list(dict.fromkeys(single)) if single else list(range(1, (count or 1) + 1))
 
 
 def _subject(ctx: typer.Context, asked: Asked) -> Subject:
@@ -209,7 +177,7 @@ def _generated(asked: Asked) -> Subject:
     try:
         names = scenarios.parts(name)
     except scenarios.UnknownScenario as error:
-        near = _near(error.name, list(scenarios.SCENARIOS))
+        near = suggestion(error.name, list(scenarios.SCENARIOS))
         raise Misuse(f"{error}{near}; there are {', '.join(scenarios.SCENARIOS)}") from None
     usual = scenarios.Size()
     size = scenarios.Size(
@@ -222,7 +190,7 @@ def _generated(asked: Asked) -> Subject:
         raise Misuse(f"that is more than {MAX_TASKS:,} tasks: take fewer agents, slots or minutes")
     terms = _terms(asked, PoolTerms())
     line = (
-        f"{' + '.join(names)}: {_count(size.agents, 'agent')} × {_count(size.slots, 'slot')}, "
+        f"{' + '.join(names)}: {counted(size.agents, 'agent')} × {counted(size.slots, 'slot')}, "
         f"{100 * size.load:g} % load, {size.minutes:g} min"
     )
     about = {"scenario": "+".join(names), "agents": size.agents, "slots": size.slots}
@@ -233,15 +201,8 @@ def _generated(asked: Asked) -> Subject:
 def _from_file(source: Path, asked: Asked) -> Subject:
     if asked.pool is not None:
         raise Misuse("--pool goes with --from; a file has the tasks of one pool")
-    try:
-        with source.open(encoding="utf-8") as lines:
-            attempts = trace.read(lines)
-    except OSError as error:
-        raise Failure(f"cannot read {source}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise Failure(f"{source}: this is not UTF-8 text") from None
-    except trace.BadTrace as error:
-        raise Failure(f"{source}: {error}") from None
+    with reading(source, trace.BadTrace), source.open(encoding="utf-8") as lines:
+        attempts = trace.read(lines)
     return _replayed(attempts, asked, source.name, _terms(asked, PoolTerms()), asked.slots)
 
 
@@ -279,11 +240,11 @@ def _replayed(
     count, each = len(world.agents), world.agents[0].slots
     at_once = recorded.most_overlapping((agent.joins_s, agent.leaves_s) for agent in world.agents)
     if slots is None and named and all(attempt.started_s is None for attempt in attempts):
-        note(f'no line says when its attempt "started": {_count(each, "slot")} an agent, as if no task had waited')
+        note(f'no line says when its attempt "started": {counted(each, "slot")} an agent, as if no task had waited')
     line = (
         f"{name}: {len(world.arrivals):,} recorded tasks in {durations.span(world.duration_s)}, "
-        f"{_count(count, 'agent')}{f' (at most {at_once:,} at once)' if at_once < count else ''} × "
-        f"{_count(each, 'slot')}"
+        f"{counted(count, 'agent')}{f' (at most {at_once:,} at once)' if at_once < count else ''} × "
+        f"{counted(each, 'slot')}"
     )
     about = {"recorded": name, "attempts": len(attempts), "agents": count, "agents_at_once": at_once, "slots": each}
     about |= {"minutes": world.duration_s / 60.0, "timeout_s": terms.timeout_s}
@@ -293,7 +254,3 @@ def _replayed(
 def _terms(asked: Asked, terms: PoolTerms) -> PoolTerms:
     timeout_s = asked.timeout_s or terms.timeout_s
     return PoolTerms(timeout_s, terms.max_attempts, terms.retry)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

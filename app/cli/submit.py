@@ -39,13 +39,21 @@ def submit(
     deadline: Annotated[str | None, typer.Option(metavar="S", help="Expires if not started in S seconds.")] = None,
     run_at: Annotated[str | None, typer.Option(metavar="TIME", help="Not before 2026-11-20T20:25Z, or +10m.")] = None,
     complexity: Annotated[float | None, typer.Option(min=0, max=1, help="A hint for the balancer, 0 to 1.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Whose work it is; may be repeated.")
+    ] = None,
     key: Annotated[str | None, typer.Option("--key", help="Idempotency key: sent twice, made once.")] = None,
     field: Annotated[str | None, typer.Option(help="Send the text as this property of the payload.")] = None,
     as_json: Json = False,
 ) -> None:
     """Submit a task; prints its id, or with --wait its result."""
     limit_s = None if wait_at_most is None else duration(wait_at_most)
-    options = {"type": kind, "complexity": complexity, "priority": priority or None}
+    options = {
+        "type": kind,
+        "complexity": complexity,
+        "priority": priority or None,
+        "labels": _labels(label or []) or None,
+    }
     due = {"deadline_s": duration(deadline) if deadline else None, "run_at": _moment(run_at) if run_at else None}
     text = payload.read(given, payload.MAX_BODY_BYTES)
     api = session_of(ctx).api
@@ -58,6 +66,18 @@ def submit(
         print_json(accepted)
     else:
         _accepted(accepted)
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise Misuse(f"--label takes KEY=VALUE, as in team=search, not {text!r}")
+        if key in labels:
+            raise Misuse(f"--label {key} is given twice")
+        labels[key] = value
+    return labels
 
 
 def _moment(text: str) -> str:

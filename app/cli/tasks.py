@@ -91,6 +91,20 @@ def _section(title: str, value: Any) -> list[RenderableType]:
     return [] if value is None else [Text(f"\n{title}", style="bold underline"), result(value, console().width)]
 
 
+def _waits(waits: dict[str, Any] | None) -> str | None:
+    """What a waiting or held task waits for, in words."""
+    if waits is None:
+        return None
+    what = {
+        "approval": f"for a decision: yard approvals show {waits['approval_id']}",
+        "call": f"for its sub-tasks, called by {waits['step']!r}",
+        "event": f"for the event {waits['event']!r}",
+        "timer": "for the clock",
+    }
+    until = f", until {relative(waits['until'], now())}" if waits["until"] else ""
+    return what[waits["reason"]] + until
+
+
 def _facts(task: dict[str, Any]) -> list[tuple[str, Any]]:
     present = now()
     times = [(name, task[f"{name}_at"]) for name in TIMES]
@@ -98,13 +112,17 @@ def _facts(task: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
         ("task", task["id"]),
         ("status", cells.status(task["status"])),
-        ("waits", task["notice"]["message"] if task["notice"] else None),
+        ("waits", task["notice"]["message"] if task["notice"] else _waits(task["waiting"])),
         ("error", Text(waiting.error_of(task), style="red") if task["error"] else None),
         ("pool", task["pool"]),
         ("type", task["type"]),
         ("attempt", f"{task['attempt']} of {task['max_attempts']}"),
         ("agent", task["agent_id"]),
         ("priority", task["priority"] or None),
+        ("labels", ", ".join(f"{key}={value}" for key, value in task["labels"].items())),
+        ("called by", task["parent_id"]),
+        ("sub-tasks", ", ".join(f"{count} {status}" for status, count in task["children"].items())),
+        ("steps", ", ".join(step["name"] for step in task["steps"])),
         *((name.replace("_", " "), relative(at, present)) for name, at in times if at),
         ("took", between(task["started_at"], task["finished_at"], present) if task["started_at"] else None),
         ("tokens", "\n".join(usage)),

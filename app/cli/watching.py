@@ -20,7 +20,12 @@ from app.cli.durations import between
 from app.cli.output import console, now
 
 MESSAGES = 5
-QUEUED_AGAIN = frozenset({"retrying", "returned", "rescued", "replayed"})
+QUEUED_AGAIN = frozenset({"retrying", "returned", "rescued", "replayed", "resumed", "released"})
+STATUSES = frozenset({"held", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired"})
+NAMED = frozenset(
+    {"retrying", "returned", "failed", "step", "waiting", "resumed", "approval.requested", "approval.decided"}
+)
+WAITS = {"approval": "an approval", "call": "tasks that it called", "event": "an event", "timer": "its time"}
 TAIL = 2_000  # characters of streamed text that are kept
 
 type Heard = Callable[[str, Any], None]
@@ -49,7 +54,9 @@ class Picture:
             self._snapshot(data)
         elif kind == "token":
             self.tail = (self.tail + cells.clean(str(data.get("text", ""))))[-TAIL:]
-        elif kind.startswith("task."):
+        elif kind == "gap":
+            self.messages.append(gap(data))
+        elif is_event(kind, data):
             self._event(kind.removeprefix("task."), data.get("data") or {}, data.get("at"))
 
     def _snapshot(self, task: dict[str, Any]) -> None:
@@ -61,8 +68,9 @@ class Picture:
         if name == "progress":
             self.percent, self.message = data.get("percent"), cells.one_line(data.get("message") or "")
             return
-        self.notice = ""
-        self.status = "queued" if name in QUEUED_AGAIN else name
+        if name in QUEUED_AGAIN or name in STATUSES:
+            self.notice = ""
+            self.status = "queued" if name in QUEUED_AGAIN else name
         if name == "running":
             self.attempt, self.percent, self.message, self.tail = data.get("attempt", 0), None, "", ""
             self.started_at = self.started_at or at
@@ -99,9 +107,30 @@ class Picture:
         return Group(head, *told, *(Text(f"  {text}") for text in lines), self.line())
 
 
+def is_event(kind: str, data: Any) -> bool:
+    """Whether it is a stored event, of whatever type."""
+    return isinstance(data, dict) and (kind.startswith("task.") or "seq" in data)
+
+
+def gap(data: dict[str, Any]) -> str:
+    """What a gap says: something of the stream cannot be had any more."""
+    missing = data.get("missing")
+    return "some events are missing" if missing is None else f"{missing} pieces of text are missing"
+
+
 def story(name: str, data: dict[str, Any]) -> str:
     """One stored event (its type without `task.`) as a sentence, or empty where its name says it all."""
     match name:
+        case "step":
+            text = str(data.get("name") or "")
+        case "waiting":
+            text = f"for {WAITS.get(str(data.get('reason')), 'something')}, at step {data.get('step', '?')}"
+        case "resumed":
+            text = f"after step {data.get('step', '?')}"
+        case "approval.requested":
+            text = f"asks to {data.get('action', '?')} ({data.get('approval_id', '?')})"
+        case "approval.decided":
+            text = f"{data.get('status', '?')} by {data.get('decided_by') or '?'} {data.get('reason') or ''}"
         case "running":
             text = f"attempt {data.get('attempt', '?')} on agent {data.get('agent_id', '?')}"
         case "progress":
@@ -116,7 +145,7 @@ def story(name: str, data: dict[str, Any]) -> str:
             text = "its manager is gone, another takes it over"
         case _:
             text = str(data.get("reason") or "")
-    return cells.one_line(f"{name}: {text}" if name in ("retrying", "returned", "failed") else text)
+    return cells.one_line(f"{name}: {text}" if text and name in NAMED else text)
 
 
 @contextmanager
@@ -144,7 +173,9 @@ class Printer:
             self._line(data["status"], (data["notice"] or {}).get("message") or f"in pool {data['pool']}")
         elif kind == "lost":
             self._line("connection lost", str(data))
-        elif kind.startswith("task."):
+        elif kind == "gap":
+            self._line("gap", gap(data))
+        elif is_event(kind, data):
             name = kind.removeprefix("task.")
             self._line(name, story(name, data.get("data") or {}).removeprefix(f"{name}: "))
 

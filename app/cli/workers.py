@@ -199,8 +199,7 @@ async def _end_processes(settings: Settings) -> None:
     try:
         await yard.db.start()
         await yard.view.refresh()
-        if yard.replicas is not None:
-            await yard.replicas.end_all()
+        await yard.fleets.end_all()
     finally:
         await yard.nerve.close()
         await yard.db.stop()

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.core.jsonbody import dump_json
-from app.dispatch.executors.base import Ending, Failed, Refused, Succeeded
+from app.dispatch.executors.base import Ending, Failed, Refused, Succeeded, Suspended
 from app.registry.records import RetryPolicy
-from app.tasks.queue import Settled
+from app.tasks.queue import Settled, UsageRow
 
 MAX_REFUSAL_S, LEAST_REFUSAL_S, UNREACHABLE_CAP_S = 60.0, 0.1, 30.0
 
@@ -55,16 +55,25 @@ def settle(tried: Tried, ending: Ending, policy: RetryPolicy, random01: float) -
             return Settled(
                 tried.task_id, tried.fence, "succeeded", "succeeded", "task.succeeded", "{}", result=result, usage=usage
             )
-        case Refused(code=code, message=message):
-            return returned(tried, "refused", code, message)
+        case Refused(code=code, message=message, usage=usage):
+            return returned(tried, "refused", code, message, usage=usage)
         case Failed() as failed if failed.retry and tried.attempt < tried.max_attempts:
             return _retry(tried, failed, backoff_s(policy, tried.attempt, random01))
         case Failed() as failed:
             return _failed(tried, failed)
+        case Suspended():
+            raise ValueError("a suspended attempt is settled with what it waits for")
 
 
 def returned(
-    tried: Tried, outcome: str, code: str, message: str, *, delay_s: float = 0.0, rejoin: bool = False
+    tried: Tried,
+    outcome: str,
+    code: str,
+    message: str,
+    *,
+    delay_s: float = 0.0,
+    rejoin: bool = False,
+    usage: tuple[UsageRow, ...] = (),
 ) -> Settled:
     """The task goes back to the queue and the attempt does not count."""
     data = {"attempt": tried.attempt, "code": code, "message": message, "delay_s": round(delay_s, 3)}
@@ -78,6 +87,7 @@ def returned(
         delay_s=delay_s,
         counted=False,
         rejoin=rejoin,
+        usage=usage,
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.core.clock import Clock
 from app.core.db import Database, HotConnection
+from app.core.failpoints import reach
 from app.core.loop import VITAL_BACKOFF_CAP_S, Loop
 from app.dispatch.attempt import Attempts
 from app.dispatch.candidates import LEFT_S, Candidates
+from app.dispatch.gate import Gate, Passed
 from app.dispatch.membership import Membership
 from app.dispatch.placer import Placer
 from app.dispatch.slots import SlotTable
@@ -36,7 +38,11 @@ class _Pass:
     placed: list[tuple[Ready, AgentRecord]] = field(default_factory=list)
     deferred: dict[str, dict[str, int]] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
-    started: dict[UUID, Started] = field(default_factory=dict)
+    passed: Passed = field(default_factory=Passed)
+
+    @property
+    def started(self) -> dict[UUID, Started]:
+        return self.passed.started
 
     def asked_enough(self, task: Ready) -> bool:
         """Whether so many of this type were kept queued just now that another would be too."""
@@ -66,8 +72,11 @@ class DispatchLoop:
         hub: Hub,
         settings: DispatchSettings,
         me: UUID,
+        gate: Gate,
+        on_aside: Callable[[Passed], None] = lambda _passed: None,
     ) -> None:
         self._db, self._clock, self._view, self._membership = db, clock, view, membership
+        self._gate, self._on_aside = gate, on_aside
         self._slots, self._placer, self._hub, self._settings, self._me = slots, placer, hub, settings, me
         self._maybe: set[str] = set()
         self._pinned_maybe = True
@@ -116,7 +125,7 @@ class DispatchLoop:
         while (wanted := self._wanted()) or self._pinned_maybe:
             made = await self._claim(wanted)
             self._begin(made)
-            fruitless = 0 if made.started else fruitless + 1
+            fruitless = 0 if made.started or made.passed.aside else fruitless + 1
             if not made.placed:
                 break
             if fruitless == MAX_FRUITLESS:  # another manager is faster, or somebody holds locks
@@ -152,8 +161,8 @@ class DispatchLoop:
                     self._candidates.give_back(pool, left)
                 await self._look_past(connection, made)
                 if made.placed:
-                    chosen = [(task.id, task.fence, agent.id) for task, agent in made.placed]
-                    made.started = await queue.start(connection, self._me, chosen)
+                    made.passed = await self._gate.start(connection, self._me, made.placed)
+                    reach("start.written")
         except BaseException:
             for _, agent in made.placed:
                 self._placer.release(agent)
@@ -215,11 +224,14 @@ class DispatchLoop:
                 self.attempts.begin(task, pool, agent, begun)
                 continue
             self._placer.release(agent)
-            if begun is None:
+            if begun is None and task.id not in made.passed.aside:
                 made.lost[task.pool] = made.lost.get(task.pool, 0) + 1
         self._skipped = {pool: min(MAX_SKIP, count) for pool, count in made.lost.items()}
         self._candidates.drop([*made.lost, *made.deferred])
         self._maybe |= made.lost.keys()
         self._maybe -= made.deferred.keys()
         self._resting.update(dict.fromkeys(made.deferred, self._clock.monotonic() + DEFERRED_RETRY_S))
-        self._hub.changed(made.started)
+        self._hub.changed([*made.started, *made.passed.aside])
+        if made.passed.aside:
+            self._maybe.update(task.pool for task, _ in made.placed if task.id in made.passed.aside)
+            self._on_aside(made.passed)

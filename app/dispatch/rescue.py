@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from app.registry.service import Registry
 from app.registry.view import RegistryView
 from app.settings import DispatchSettings
 from app.tasks import queue
+from app.tasks.queue import Freed
 
 log = structlog.get_logger()
 
@@ -56,8 +58,10 @@ class RescueLoop:
         registry: Registry,
         view: RegistryView,
         settings: DispatchSettings,
+        on_freed: Callable[[Freed], None] = lambda _freed: None,
     ) -> None:
         self._db, self._clock, self._membership, self._dispatch = db, clock, membership, dispatch
+        self._on_freed = on_freed
         self._attempts, self._settler, self._hub = attempts, settler, hub
         self._registry, self._view, self._settings = registry, view, settings
 
@@ -85,6 +89,10 @@ class RescueLoop:
             RESCUED.inc(len(rows))
             self._hub.changed([row["id"] for row in rows])
             self._dispatch.queued({row["pool"] for row in rows}, pinned=True)
+            freed = Freed()
+            freed.add(row for row in rows if row["status"] == "failed")
+            if freed:
+                self._on_freed(freed)
         return len(rows) == BATCH
 
     def _drop_lost(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from uuid import UUID
 
 import structlog
 
@@ -15,19 +14,16 @@ from app.core.http import DATABASE_AWAY, is_bad_row
 from app.dispatch.telemetry import STALE
 from app.events.hub import Hub
 from app.tasks import queue
-from app.tasks.queue import Settled
+from app.tasks.queue import Freed, Note, Settled
 
 log = structlog.get_logger()
 
 RETRY_CAP_S = 2.0
 BATCH_BYTES = 4 * 1024 * 1024
 
-type Note = tuple[UUID, int, str, str]
-"""An event of a running task: task id, fence, type, JSON data."""
-
 
 class Settler:
-    """`on_delayed()` is called when a task was queued for later.
+    """`on_delayed()` is called when a task was queued for later, `on_freed` when a sub-task or a keyed one ended.
 
     `settle` writes an ended attempt and says whether it was still ours; `note` adds an event to a running task.
 
@@ -35,8 +31,16 @@ class Settler:
     waiting at shutdown; what is not written then is rescued by another manager.
     """
 
-    def __init__(self, db: Database, hub: Hub, *, batch: int, on_delayed: Callable[[], None] = lambda: None) -> None:
-        self._db, self._hub, self._on_delayed = db, hub, on_delayed
+    def __init__(
+        self,
+        db: Database,
+        hub: Hub,
+        *,
+        batch: int,
+        on_delayed: Callable[[], None] = lambda: None,
+        on_freed: Callable[[Freed], None] = lambda _freed: None,
+    ) -> None:
+        self._db, self._hub, self._on_delayed, self._on_freed = db, hub, on_delayed, on_freed
         self._giving_up = asyncio.Event()
         self._settles: Batcher[Settled, bool] = Batcher(
             self._write_settled,
@@ -46,7 +50,11 @@ class Settler:
             isolate=is_bad_row,
         )
         self._notes: Batcher[Note, bool] = Batcher(
-            self._write_notes, limit=batch, weigh=lambda note: len(note[3]), max_weight=BATCH_BYTES, isolate=is_bad_row
+            self._write_notes,
+            limit=batch,
+            weigh=lambda note: len(note.data) + len(note.result or ""),
+            max_weight=BATCH_BYTES,
+            isolate=is_bad_row,
         )
 
     async def settle(self, ended: Settled) -> bool:
@@ -69,20 +77,24 @@ class Settler:
         self._giving_up.set()
 
     async def _write_settled(self, ended: Sequence[Settled]) -> list[bool]:
-        ours = await self._insist(lambda connection: queue.settle(connection, ended), "settle")
+        freed = Freed()
+        ours = await self.insist(lambda connection: queue.settle(connection, ended, freed), "settle")
         self._hub.changed([task_id for task_id, _ in ours])
         if any(item.delay_s for item in ended):
             self._on_delayed()
+        if freed:
+            self._on_freed(freed)
         answers = [(item.id, item.fence) in ours for item in ended]
         STALE.inc(answers.count(False))
         return answers
 
     async def _write_notes(self, notes: Sequence[Note]) -> list[bool]:
-        ours = await self._insist(lambda connection: queue.record(connection, notes), "note")
+        ours = await self.insist(lambda connection: queue.record(connection, notes), "note")
         self._hub.changed({task_id for task_id, _ in ours})
-        return [(note[0], note[1]) in ours for note in notes]
+        return [(note.task_id, note.fence) in ours for note in notes]
 
-    async def _insist[T](self, write: Callable[[HotConnection], Awaitable[T]], what: str) -> T:
+    async def insist[T](self, write: Callable[[HotConnection], Awaitable[T]], what: str) -> T:
+        """What `write` returns, once the database is there. `what` names it in the log."""
         delay_s, logged = 0.05, False
         while True:
             try:

@@ -30,6 +30,9 @@ RESCUED = Counter("yard_tasks_rescued", "Tasks taken over from managers that die
 STALE = Counter("yard_results_stale", "Results refused because the attempt was no longer current.")
 BALANCER_ERRORS = Counter("yard_balancer_errors", "Choices that a balancer failed to make.", ["pool", "reason"])
 DEFERRED = Counter("yard_balancer_deferrals", "Choices to keep a task queued for a better agent.", ["pool"])
+PARKED = Counter("yard_tasks_without_money", "Times that a budget had no room for a task.", ["pool", "reason"])
+COST = Counter("ai_agent_cost_usd", "What attempts cost.", ["agent_type", "model"])
+UNPRICED = Counter("yard_usage_unpriced", "Usage reported of models without a price.", ["agent_type", "model"])
 EJECTED = Counter("ai_agent_ejections", "Agents ejected as outliers.", ["agent_type"])
 
 MAX_MODELS = 200

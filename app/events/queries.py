@@ -7,6 +7,9 @@ from datetime import datetime
 from uuid import UUID
 
 from app.core.db import Database
+from app.events.catalog import ENDINGS, NOTES, START
+
+_ANCHORS = sorted({START} | NOTES | ENDINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +32,16 @@ async def of_task(db: Database, task_id: UUID, after: int, limit: int) -> list[E
             limit,
         )
     return [EventRecord(*row) for row in rows]
+
+
+async def anchor(db: Database, task_id: UUID, seq: int) -> EventRecord | None:
+    """The last event up to `seq` that starts, notes or ends an attempt."""
+    async with db.read() as connection:
+        row = await connection.fetchrow(
+            """SELECT seq, type, at, data FROM events
+            WHERE task_id = $1 AND seq <= $2 AND type = ANY($3) ORDER BY seq DESC LIMIT 1""",
+            task_id,
+            seq,
+            _ANCHORS,
+        )
+    return None if row is None else EventRecord(*row)

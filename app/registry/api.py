@@ -14,7 +14,7 @@ from app.auth.service import Forbidden
 from app.core.db import Database
 from app.core.errors import BadPageToken
 from app.core.http import JsonResponse, StrictRoute, encode_page_token, problems, quick, resume_after, validated
-from app.registry import queries, wire
+from app.registry import fleet_wire, queries, wire
 from app.registry.heartbeats import Heartbeats
 from app.registry.records import AgentRecord, PoolRecord
 from app.registry.service import AgentNotFound, PoolNotFound, Registry
@@ -35,7 +35,7 @@ AgentStatus = Literal["starting", "idle", "busy", "failed", "maintenance", "drai
 def _pool_out(pool: PoolRecord, counts: dict[str, int], caller: Caller) -> wire.PoolOut:
     values = {name: getattr(pool, name) for name in wire.PoolOut.model_fields if name != "agents"}
     if not caller.may("pools:admin"):
-        values["launch"] = wire.masked(pool.launch)
+        values["launch"] = fleet_wire.masked(pool.launch)
     return wire.PoolOut(**values, agents=counts)
 
 
@@ -193,7 +193,7 @@ async def _follow(registry: Registry, record: AgentRecord, body: wire.HeartbeatI
     """Write a change of status that the agent reports at once; a plain sign of life waits for the flush."""
     if record.status in ("starting", "failed") and body.status in (None, "idle", "busy"):
         await registry.seen([record.id])
-    elif body.status == "maintenance" and record.works:
+    elif body.status == "maintenance" and record.status in ("idle", "busy"):
         await registry.set_status([record.id], "maintenance", "reported", only_from=("idle", "busy"), seen=True)
     elif body.status in ("idle", "busy") and record.status == "maintenance":
         await registry.set_status([record.id], "idle", "reported", only_from=("maintenance",), seen=True)

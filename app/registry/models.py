@@ -14,7 +14,11 @@ AGENT_STATUSES = ("starting", "idle", "busy", "failed", "maintenance", "draining
 
 
 class Pool(Base):
-    """All agents of one agent type, and how they are used. `desired` is the number of replicas wanted."""
+    """All agents of one agent type, and how they are used.
+
+    `desired` is the number of replicas wanted, `conditions` what keeps them from being so: each has source, code,
+    message and since.
+    """
 
     __tablename__ = "pools"
     name: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -29,7 +33,9 @@ class Pool(Base):
     launch: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     input_schema: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     output_schema: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    approvals: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     desired: Mapped[int] = mapped_column(Integer, server_default="0")
+    conditions: Mapped[list[dict[str, str]]] = mapped_column(JSONB, server_default="[]")
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now(), index=True)
 
@@ -64,3 +70,25 @@ class Agent(Base):
     last_seen_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     probed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now(), index=True)
+
+
+class Stop(Base):
+    """A stop switch: while it is not lifted, no attempt starts that fits all of what it names.
+
+    `tenant`, `pool`, `agent_id`, `label_key` with `label_value` (of agents): None fits all. One is set at least.
+    """
+
+    __tablename__ = "stops"
+    __table_args__ = (Index("ix_stops_standing", "created_at", postgresql_where=text("lifted_at IS NULL")),)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant: Mapped[str | None] = mapped_column(Text)
+    pool: Mapped[str | None] = mapped_column(Text)
+    agent_id: Mapped[UUID | None]
+    label_key: Mapped[str | None] = mapped_column(Text)
+    label_value: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    created_by: Mapped[str] = mapped_column(Text)
+    created_by_tenant: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    lifted_by: Mapped[str | None] = mapped_column(Text)
+    lifted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -14,9 +14,11 @@ from sqlalchemy.engine import Row
 from app.core.db import Database
 from app.registry.models import Agent, Pool
 from app.registry.records import AgentRecord, PoolRecord
+from app.registry.stops import stops_agent
 
 _POOL_FIELDS = tuple(PoolRecord.__dataclass_fields__)
-_AGENT_FIELDS = tuple(field.name for field in fields(AgentRecord) if field.init)
+_AGENT_FIELDS = tuple(field.name for field in fields(AgentRecord) if field.init and field.name != "stopped")
+_AGENTS: Select[Any] = select(Agent.__table__, stops_agent().label("stopped"))
 
 
 def pool_record(row: Row[Any]) -> PoolRecord:
@@ -24,7 +26,9 @@ def pool_record(row: Row[Any]) -> PoolRecord:
 
 
 def agent_record(row: Row[Any]) -> AgentRecord:
-    return AgentRecord(**{name: row._mapping[name] for name in _AGENT_FIELDS})
+    """`stopped` is known where it was read with the row."""
+    stopped = bool(row._mapping.get("stopped", False))
+    return AgentRecord(**{name: row._mapping[name] for name in _AGENT_FIELDS}, stopped=stopped)
 
 
 async def pools(db: Database, *, after: str | None = None, limit: int | None = None) -> list[PoolRecord]:
@@ -44,7 +48,7 @@ async def pool(db: Database, name: str) -> PoolRecord | None:
 
 async def agent(db: Database, agent_id: UUID) -> AgentRecord | None:
     async with db.begin() as connection:
-        row = (await connection.execute(select(Agent.__table__).where(Agent.id == agent_id))).one_or_none()
+        row = (await connection.execute(_AGENTS.where(Agent.id == agent_id))).one_or_none()
     return None if row is None else agent_record(row)
 
 
@@ -57,7 +61,7 @@ async def agents(
     limit: int | None = None,
 ) -> list[AgentRecord]:
     """Agents by id; without a status filter those that are gone are left out."""
-    query: Select[Any] = select(Agent.__table__).order_by(Agent.id).limit(limit)
+    query = _AGENTS.order_by(Agent.id).limit(limit)
     query = query.where(Agent.status == status) if status else query.where(Agent.status != "gone")
     if pool is not None:
         query = query.where(Agent.pool == pool)
@@ -76,7 +80,7 @@ async def changed_since(
     are in `known` with that very time are left out of all but a full read.
     """
     pool_query: Select[Any] = select(Pool.__table__)
-    agent_query: Select[Any] = select(Agent.__table__)
+    agent_query = _AGENTS
     if since is not None:
         pool_query = pool_query.where(Pool.updated_at > since)
         agent_query = agent_query.where(Agent.updated_at > since)

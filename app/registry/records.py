@@ -42,6 +42,8 @@ class PoolRecord:
     desired: int
     created_at: datetime
     updated_at: datetime
+    approvals: dict[str, Any] = field(default_factory=dict)
+    conditions: list[dict[str, str]] = field(default_factory=list)
 
     @cached_property
     def retry_policy(self) -> RetryPolicy:
@@ -77,6 +79,7 @@ class AgentRecord:
     token_digest: bytes = field(repr=False)
     ejected_until: datetime | None = None
     ejected_reason: str = ""
+    stopped: bool = False
     key: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -84,8 +87,8 @@ class AgentRecord:
 
     @property
     def works(self) -> bool:
-        """Whether it may be given tasks."""
-        return self.status in WORKING
+        """Whether it may be given tasks: it is well, and no stop is of it."""
+        return self.status in WORKING and not self.stopped
 
     def is_ejected(self, now: datetime) -> bool:
         """Whether a manager found it to be an outlier and gives it nothing for now."""

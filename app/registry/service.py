@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import case, func, literal, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Text, case, cast, func, literal, select, text, update
+from sqlalchemy.dialects.postgresql import JSONPATH, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth import secrets
@@ -15,14 +15,16 @@ from app.auth.service import Authenticator
 from app.core.db import Database
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.wake import CHANNEL
-from app.registry import queries
+from app.registry import queries, sizes
 from app.registry.addresses import AllowList
 from app.registry.contract import Schema
+from app.registry.fleet_wire import refused_secrets
 from app.registry.models import Agent, Pool
 from app.registry.records import AgentRecord, PoolRecord
 
-TOPIC = "registry"
+TOPIC = sizes.TOPIC
 
+_SWITCHES = {"process": "YARD_SCALING_ALLOW_PROCESS is off", "kubernetes": "YARD_KUBERNETES_MODE is off"}
 ALIVE = ("starting", "idle", "busy", "failed", "maintenance")
 
 
@@ -50,6 +52,14 @@ class AgentUrlTaken(Conflict):
     code, title = "agent_url_taken", "The URL belongs to an agent of another pool"
 
 
+class ForeignAutoscaler(Conflict):
+    code, title = "foreign_autoscaler", "Another autoscaler scales the pool's Deployment"
+
+
+class OverQuota(Invalid):
+    code, title = "over_quota", "More replicas than the cluster's quota"
+
+
 class LaunchRefused(Invalid):
     code, title = "launch_not_allowed", "Launch not allowed"
 
@@ -64,22 +74,32 @@ class Registry:
         allow_list: AllowList,
         *,
         balancers: Callable[[], Collection[str]],
-        allow_process: bool,
+        launches: Collection[str],
         silent_after_s: float,
+        quota: int = 0,
+        allowed_secrets: Collection[str] = (),
     ) -> None:
+        """`launches`: the launch kinds that this service can start. `quota`: most replicas of all Kubernetes pools
+        together; 0: no bound of ours. `allowed_secrets`: those that a launch may name; empty: all."""
         self._db, self._authenticator, self._allow_list = db, authenticator, allow_list
-        self._balancers, self._allow_process, self._silent_after_s = balancers, allow_process, silent_after_s
+        self._balancers, self._launches, self._silent_after_s = balancers, launches, silent_after_s
+        self._quota, self._allowed_secrets = quota, allowed_secrets
 
     async def put_pool(self, name: str, fields: Mapping[str, Any]) -> PoolRecord:
-        """Create or replace a pool. `desired` keeps its value within the new bounds, and starts at `scale.min`."""
+        """Create or replace a pool. `desired` keeps its value within the new bounds, and starts at `scale.min`. What
+        others than the launch kind's backend found wrong with it is dropped: nobody would look again."""
         self._check_pool(fields)
         low, high = fields["scale"]["min"], fields["scale"]["max"]
-        launched = fields["launch"]["kind"] != "external"
+        kind = fields["launch"]["kind"]
+        launched = kind != "external"
         values = dict(fields)
         statement: Any = insert(Pool).values(name=name, desired=low if launched else 0, **values)
         kept = func.least(func.greatest(Pool.desired, low), high) if launched else literal(0)
+        named = cast("$[*] ? (@.source == $kind)", JSONPATH)
+        found = func.jsonb_path_query_array(Pool.conditions, named, func.jsonb_build_object("kind", cast(kind, Text)))
         statement = statement.on_conflict_do_update(
-            index_elements=[Pool.name], set_={**values, "desired": kept, "updated_at": func.clock_timestamp()}
+            index_elements=[Pool.name],
+            set_={**values, "desired": kept, "conditions": found, "updated_at": func.clock_timestamp()},
         ).returning(Pool)
         async with self._db.begin() as connection:
             row = (await connection.execute(statement)).one()
@@ -90,13 +110,18 @@ class Registry:
         if fields["balancer"] not in self._balancers():
             known = ", ".join(sorted(self._balancers()))
             raise UnknownBalancer(f"There is no balancer {fields['balancer']!r}; there are: {known}.")
-        if fields["launch"]["kind"] == "process" and not self._allow_process:
-            raise LaunchRefused("This service does not launch processes (YARD_SCALING_ALLOW_PROCESS is off).")
+        kind = fields["launch"]["kind"]
+        if kind not in (*self._launches, "external"):
+            raise LaunchRefused(f"This service does not launch that way ({_SWITCHES[kind]}).")
+        refused = refused_secrets(fields["launch"], self._allowed_secrets)
+        if refused:
+            raise LaunchRefused(refused)
         for side in ("input_schema", "output_schema"):
             Schema(fields[side], side)
 
     async def scale(self, name: str, replicas: int) -> PoolRecord:
-        """Set how many replicas are wanted; raises PoolNotFound, NotScalable or OutOfBounds."""
+        """Set how many replicas are wanted; raises PoolNotFound, NotScalable, ForeignAutoscaler,
+        OutOfBounds or OverQuota."""
         async with self._db.begin() as connection:
             row = (
                 await connection.execute(select(Pool.__table__).where(Pool.name == name).with_for_update())
@@ -105,15 +130,31 @@ class Registry:
                 raise PoolNotFound(f"There is no pool {name!r}.")
             pool = queries.pool_record(row)
             self._check_scale(pool, replicas)
+            if pool.launch["kind"] == "kubernetes" and self._quota and replicas > pool.desired:
+                await self._check_quota(connection, name, replicas)
             changed = update(Pool).where(Pool.name == name).values(desired=replicas, updated_at=func.clock_timestamp())
             row = (await connection.execute(changed.returning(Pool))).one()
             await _hint(connection)
         return queries.pool_record(row)
 
+    async def _check_quota(self, connection: AsyncConnection, name: str, replicas: int) -> None:
+        others = select(func.coalesce(func.sum(Pool.desired), 0)).where(
+            Pool.name != name, Pool.launch["kind"].astext == "kubernetes"
+        )
+        taken = int((await connection.execute(others)).scalar_one())
+        if taken + replicas > self._quota:
+            raise OverQuota(
+                f"{replicas} replicas of {name!r}, with {taken} of other pools, are more than the cluster's quota of "
+                f"{self._quota} (YARD_KUBERNETES_MAX_REPLICAS)."
+            )
+
     @staticmethod
     def _check_scale(pool: PoolRecord, replicas: int) -> None:
         if pool.launch["kind"] == "external":
             raise NotScalable(f"The agents of {pool.name!r} are started by somebody else (launch.kind is external).")
+        foreign = [item for item in pool.conditions if item["code"] == "foreign_autoscaler"]
+        if foreign:
+            raise ForeignAutoscaler(foreign[0]["message"])
         low, high = pool.scale["min"], pool.scale["max"]
         if not low <= replicas <= high:
             raise OutOfBounds(f"{pool.name!r} may have {low} to {high} replicas, not {replicas}.")

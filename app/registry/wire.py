@@ -8,8 +8,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.auth.api import GroupName
+from app.auth.callers import Scope
+from app.registry.fleet_wire import ConditionOut, ExternalLaunch, Launch, ScaleIn
+
 NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$"
-MASK = "***"
 TYPE_NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.:/-]{0,99}$"
 
 POOL_EXAMPLE: dict[str, Any] = {
@@ -24,12 +27,14 @@ POOL_EXAMPLE: dict[str, Any] = {
     "launch": {"kind": "external"},
     "input_schema": {"type": "object", "required": ["log"], "properties": {"log": {"type": "string"}}},
     "output_schema": None,
+    "approvals": {"start": None, "actions": {}},
 }
 
 POOL_OUT_EXAMPLE: dict[str, Any] = {
     "name": "log_analyzer",
     **POOL_EXAMPLE,
     "desired": 0,
+    "conditions": [],
     "agents": {"idle": 1},
     "created_at": "2026-11-20T20:25:00Z",
     "updated_at": "2026-11-20T20:25:00Z",
@@ -49,43 +54,51 @@ class RetryIn(_Strict):
     jitter: float = Field(0.2, ge=0, le=1, description="Share of the delay by which it is spread, both ways.")
 
 
-class ScaleIn(_Strict):
-    """How many replicas a launched pool may have."""
+class ApprovalPolicyIn(_Strict):
+    """Who must say yes, and what happens when nobody answers."""
 
-    min: int = Field(0, ge=0, le=10_000)
-    max: int = Field(10, ge=0, le=10_000)
+    required: bool = Field(True, description="False: the policy itself approves, nobody is asked.")
+    expires_s: Annotated[float, Field(gt=0, le=31_536_000)] | Literal["default"] | None = Field(
+        "default", description="Seconds until it expires; null: never. By default YARD_APPROVALS_EXPIRES_S."
+    )
+    on_expiry: Literal["expire", "reject", "escalate"] = "expire"
+    escalate_to: list[GroupName] = Field(
+        default_factory=list, max_length=20, description="Groups that are asked when the first ones did not answer."
+    )
+    escalate_s: float | None = Field(
+        None, gt=0, le=31_536_000, description="Seconds that they have; null: as long as the first ones had."
+    )
+    groups: list[GroupName] = Field(
+        default_factory=list, max_length=20, description="A caller of one of these may decide; none: every group."
+    )
+    scope: Scope = Field("approvals:decide", description="And needs this scope.")
+    quorum: int = Field(1, ge=1, le=20, description="So many different callers must approve; one can reject.")
+    self_approval: bool = Field(False, description="Whether the task's own submitter may decide.")
 
     @model_validator(mode="after")
-    def _ordered(self) -> ScaleIn:
-        if self.min > self.max:
-            raise ValueError("scale.min is greater than scale.max")
+    def _fits_together(self) -> ApprovalPolicyIn:
+        if self.on_expiry == "escalate":
+            if not self.escalate_to:
+                raise ValueError("on_expiry `escalate` needs groups in escalate_to")
+            if self.expires_s is None:
+                raise ValueError("what never expires is never escalated: give expires_s")
+        elif self.escalate_to or self.escalate_s is not None:
+            raise ValueError("escalate_to and escalate_s need on_expiry `escalate`")
         return self
 
 
-class ProcessLaunch(_Strict):
-    """Each replica is a local process that registers itself (environment: AGENT_POOL, MANAGER_URL, YARD_API_KEY)."""
+ActionName = Annotated[str, Field(min_length=1, max_length=200)]
 
-    kind: Literal["process"]
-    command: list[Annotated[str, Field(min_length=1, max_length=4096)]] = Field(min_length=1, max_length=64)
-    env: dict[str, str] = Field(
-        default_factory=dict,
-        max_length=64,
-        description=f"More environment. Each value reads as `{MASK}` unless the caller holds `pools:admin`.",
+
+class ApprovalsIn(_Strict):
+    """What people are asked before a task of the pool starts, and when its agents ask for an action's approval."""
+
+    start: ApprovalPolicyIn | None = Field(None, description="Every task is held until it is approved; null: none is.")
+    actions: dict[ActionName, ApprovalPolicyIn] = Field(
+        default_factory=dict, max_length=100, description="By the action's name; `*` is for all that are not named."
     )
 
 
-class ExternalLaunch(_Strict):
-    """Somebody else starts the agents; they register themselves."""
-
-    kind: Literal["external"] = "external"
-
-
-def masked(launch: dict[str, Any]) -> dict[str, Any]:
-    """The launch spec for those who may not see what its environment holds: names stay, values do not."""
-    return {**launch, "env": dict.fromkeys(launch["env"], MASK)} if launch.get("env") else launch
-
-
-Launch = Annotated[ProcessLaunch | ExternalLaunch, Field(discriminator="kind")]
 Score = Annotated[float, Field(ge=0, le=1)]
 TypeName = Annotated[str, Field(pattern=TYPE_NAME)]
 
@@ -112,6 +125,7 @@ class PoolIn(_Strict):
     launch: Launch = Field(default_factory=ExternalLaunch)
     input_schema: dict[str, Any] | None = Field(None, description="JSON Schema of payloads; null accepts everything.")
     output_schema: dict[str, Any] | None = Field(None, description="JSON Schema of results.")
+    approvals: ApprovalsIn = Field(default_factory=ApprovalsIn, description="Who must approve what.")
 
 
 class PoolOut(BaseModel):
@@ -130,7 +144,11 @@ class PoolOut(BaseModel):
     launch: Launch
     input_schema: dict[str, Any] | None
     output_schema: dict[str, Any] | None
+    approvals: ApprovalsIn
     desired: int
+    conditions: list[ConditionOut] = Field(
+        default_factory=list, description="What keeps its replicas from being as they should; empty: nothing."
+    )
     agents: dict[str, int] = Field(default_factory=dict)
     created_at: datetime
     updated_at: datetime
@@ -197,6 +215,7 @@ AGENT_EXAMPLE: dict[str, Any] = {
     "last_seen_at": "2026-11-20T20:25:15Z",
     "ejected_until": None,
     "ejected_reason": "",
+    "stopped": False,
 }
 
 
@@ -221,6 +240,7 @@ class AgentOut(BaseModel):
         description="While this lies ahead, a manager found the agent to be an outlier and gives it no tasks."
     )
     ejected_reason: str
+    stopped: bool = Field(description="A stop switch holds it: it gets no tasks until the stop is lifted.")
 
 
 class RegisteredOut(AgentOut):

@@ -1,5 +1,16 @@
-"""Fleets: keep as many replicas of a pool as are wanted.
+"""Fleets: how many replicas a pool needs, and keeping that many.
 
-`decide.py` says which replicas to start, drain or stop; `loop.py` does it through a backend. Today's backend runs
-replicas as local processes, the way a cluster runs pods.
+    tables ─queries─▶ counts ─demand─▶ Demand ─decide─▶ Decision ─autoscale─▶ pools.desired
+    pools.desired ─loop─▶ backend (processes, kubernetes) ─▶ replicas ─▶ agents
+
+`autoscale` measures every pool, decides (`decide` and the pure rules beside it) and writes the state, the size and the
+decision in one transaction. `loop` has a backend bring each pool to its size: that one drains before it ends anything
+(`converge` for processes), and `eviction` gives back what outlasts its grace. Neither knows of the other: they meet in
+`pools.desired`, which people may set, too.
+
+Invariants:
+- Nothing is scaled down on numbers that are missing, old or impossible.
+- A size that was changed since it was judged is not overwritten (`registry.sizes.resize`), and of two leaders one
+  writes (`pool_scaling.version`).
+- What runs is never ended before its pool's grace is over, and then it is returned uncounted.
 """

@@ -1,107 +1,100 @@
-"""Which replicas to start, drain and stop. Pure."""
+"""How many replicas a pool needs. Pure: `(policy, demand, history, now) → decision`.
+
+What the load asks for (`need`) is bounded by what can help and what is allowed (`bounds`), and held steady
+(`steadiness`). Up at once, down slowly, and not at all on numbers that are missing, old or impossible.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from uuid import UUID
+import math
 
-STABLE_S = 60.0
-BACKOFF_CAP_S = 60.0
-KILL_AFTER_TERM_S = 15.0
+from app.scaling import bounds, steadiness
+from app.scaling.decision import STALE_S, Decision, Demand, History
+from app.scaling.draft import Case, Draft
+from app.scaling.floors import floor
+from app.scaling.need import NEEDS, at_least_the_work, forecast
+from app.scaling.policy import ScalePolicy
+from app.scaling.wording import seconds
 
+__all__ = ["STALE_S", "Decision", "Demand", "History", "decide"]
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A replica as it is now.
-
-    `since_s`: how long it has been in `state`; `due`: its backoff is over; `current`: it was started with the pool's
-    present launch; `ready`: its agent may be given tasks.
-    """
-
-    id: UUID
-    state: str
-    alive: bool
-    running: int
-    since_s: float
-    crashes: int
-    due: bool = False
-    current: bool = True
-    ready: bool = True
+MOST_REPLICAS = 1_000_000
+"""A recommendation beyond these is some number gone wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Actions:
-    """What to do, by replica; `create` is a number of new ones, `replace` drains for the sake of a newer launch."""
-
-    create: int = 0
-    crashed: tuple[UUID, ...] = ()
-    restart: tuple[UUID, ...] = ()
-    stable: tuple[UUID, ...] = ()
-    drain: tuple[UUID, ...] = ()
-    replace: tuple[UUID, ...] = ()
-    terminate: tuple[UUID, ...] = ()
-    kill: tuple[UUID, ...] = ()
-    forget: tuple[UUID, ...] = ()
+def decide(policy: ScalePolicy, demand: Demand | None, history: History, now: float) -> Decision:
+    """How many replicas are wanted from `now` on (seconds since the epoch); `history` is that of the last decision."""
+    blind = _blind(demand, now)
+    if demand is None or blind:
+        return _frozen(policy, demand, history, now, blind)
+    case = Case(policy, demand, history, now)
+    if policy.policy == "manual":
+        return _manual(case)
+    return _judged(case)
 
 
-def backoff_s(crashes: int) -> float:
-    """Seconds before a replica that crashed `crashes` times in a row is started again: 1, 2, 4 … 60."""
-    return float(min(BACKOFF_CAP_S, 2.0 ** min(crashes - 1, 10)))
+def _judged(case: Case) -> Decision:
+    draft = NEEDS[case.policy.policy](case)
+    draft = at_least_the_work(case, draft)
+    draft = forecast(case, draft)
+    wanted = min(draft.replicas, MOST_REPLICAS)
+    draft = bounds.provider_limit(case, draft)
+    history = steadiness.remember(case, min(draft.replicas, MOST_REPLICAS))
+    allowed = bounds.room(case)
+    draft = bounds.within(case, draft, allowed)
+    draft = steadiness.tolerance(case, draft, allowed)
+    draft = steadiness.down_window(case, draft, history, allowed)
+    draft = steadiness.idle(case, draft, history, allowed)
+    draft = steadiness.steps(case, draft)
+    draft = bounds.at_last(case, draft, allowed)
+    return Decision(draft.replicas, wanted, draft.code, _reason(case, draft), draft.workings, history)
 
 
-def launch_hash(launch: Mapping[str, object]) -> str:
-    """A short name of a launch spec: the same for equal specs, however their keys are ordered."""
-    text = json.dumps(launch, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _blind(demand: Demand | None, now: float) -> str:
+    """Why nothing can be told from these numbers; empty where it can."""
+    if demand is None:
+        return "nothing could be measured"
+    measured = {
+        "at": demand.at,
+        "arrivals_per_s": demand.arrivals_per_s,
+        "service_s": demand.service_s,
+        "service_cv": demand.service_cv,
+        "oldest_s": demand.oldest_s,
+        "queued": demand.queued,
+        "running": demand.running,
+        "ready": demand.ready,
+        "desired": demand.desired,
+        "tokens_per_task": demand.tokens_per_task,
+        "requests_per_task": demand.requests_per_task,
+        "forecast_per_s": demand.forecast_per_s,
+    }
+    for name, value in measured.items():
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            return f"{name} was measured as {value}"
+    if demand.slots < 1:
+        return f"a replica has {demand.slots} slots"
+    if abs(now - demand.at) > STALE_S:
+        return f"the numbers are {seconds(abs(now - demand.at))} {'old' if now > demand.at else 'ahead of the clock'}"
+    return ""
 
 
-def decide(desired: int, replicas: Sequence[Seen], drain_grace_s: float) -> Actions:
-    """One pass towards `desired` replicas.
-
-    Too many: the dead go first, then those in backoff, then idle ones, the oldest first, then the least busy. A
-    draining replica is asked to end once it runs nothing or its grace is over, and killed when it does not. Where
-    the launch changed, running replicas are replaced one by one (`_outdated`), and those in backoff start at once.
-    """
-    dead = [item for item in replicas if item.state == "running" and not item.alive]
-    kept = [item for item in replicas if item.state != "draining" and item not in dead]
-    surplus = max(0, len(kept) + len(dead) - desired)
-    gone = dead[:surplus]
-    leaving = sorted(kept, key=lambda item: (item.state != "backoff", item.running, item.current, -item.since_s))
-    leaving = leaving[: surplus - len(gone)]
-    draining = [item for item in replicas if item.state == "draining"]
-    ending = [item for item in draining if item.alive and (item.running == 0 or item.since_s > drain_grace_s)]
-    return Actions(
-        create=max(0, desired - len(kept) - len(dead)),
-        crashed=_ids(item for item in dead if item not in gone),
-        restart=_ids(
-            item for item in kept if item.state == "backoff" and (item.due or not item.current) and item not in leaving
-        ),
-        stable=_ids(item for item in kept if item.state == "running" and item.crashes and item.since_s > STABLE_S),
-        drain=_ids(item for item in leaving if item.state == "running"),
-        replace=() if surplus or dead else _ids(_outdated(desired, kept)),
-        terminate=_ids(item for item in ending if item.since_s <= drain_grace_s + KILL_AFTER_TERM_S),
-        kill=_ids(item for item in ending if item.since_s > drain_grace_s + KILL_AFTER_TERM_S),
-        forget=_ids(
-            [*gone, *(item for item in leaving if item.state == "backoff"), *(d for d in draining if not d.alive)]
-        ),
-    )
+def _frozen(policy: ScalePolicy, demand: Demand | None, history: History, now: float, why: str) -> Decision:
+    """No judgement: the present number stays, but for the bounds and the calendar, which need no measuring."""
+    present = demand.desired if demand else max((count for _, count in history.recommended), default=0)
+    if policy.policy == "manual":
+        return Decision(present, present, "frozen", f"stays as it is: {why}", {}, history)
+    desired = min(max(present, policy.min, floor(policy.schedule, now)), policy.max)
+    stays = f"stays at {present}" if desired == present else f"{present} → {desired} by its bounds"
+    return Decision(desired, present, "frozen", f"{stays}: {why}, and nothing shrinks blindly", {}, history)
 
 
-def _outdated(desired: int, kept: Sequence[Seen]) -> Sequence[Seen]:
-    """The next replica of an older launch to replace: at most one, and none while that would leave too few.
-
-    `desired` run before it leaves, so `desired` − 1 do after. Those of the present launch must all be fit to work: one
-    that never gets there stops the replacement, and the others go on as they are.
-    """
-    running = [item for item in kept if item.state == "running"]
-    if len(running) < desired or any(item.current and not item.ready for item in running):
-        return ()
-    old = [item for item in running if not item.current]
-    return sorted(old, key=lambda item: (item.ready, item.running, -item.since_s))[:1]
+def _manual(case: Case) -> Decision:
+    present = case.demand.desired
+    words = f"stays at {present}: this pool is scaled by hand"
+    return Decision(present, present, "manual", words, {}, steadiness.remember(case, present))
 
 
-def _ids(items: Iterable[Seen]) -> tuple[UUID, ...]:
-    return tuple(item.id for item in items)
+def _reason(case: Case, draft: Draft) -> str:
+    before, after = case.demand.desired, draft.replicas
+    change = f"stays at {after}" if before == after else f"{before} → {after}"
+    return f"{change}: " + "; ".join(words for words in (draft.load, draft.but) if words)

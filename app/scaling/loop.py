@@ -1,226 +1,105 @@
-"""The replica loop: one leader a host keeps as many processes of each pool as are wanted."""
+"""The fleet loop: under one leader a backend keeps as many replicas of each pool as are wanted."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from uuid import UUID, uuid4
-
-import asyncpg
 import structlog
+from prometheus_client import Gauge
 
 from app.core.clock import Clock
 from app.core.db import Database
+from app.core.http import DATABASE_AWAY
 from app.core.leader import Leader
-from app.registry.records import AgentRecord, PoolRecord
-from app.registry.service import ALIVE, Registry
+from app.registry import sizes
+from app.registry.records import PoolRecord
 from app.registry.view import RegistryView
-from app.scaling.backends.process import LABEL, CannotLaunch, ProcessBackend
-from app.scaling.decide import Actions, Seen, backoff_s, decide, launch_hash
-from app.settings import ScalingSettings
+from app.scaling import queries
+from app.scaling.backends.base import Backend, BackendError, Condition, Fleet
 
 log = structlog.get_logger()
 
-END_S = 8.0
-
-_ROWS = """
-SELECT r.*, extract(epoch FROM clock_timestamp() - state_since)::float8 AS since_s,
-  start_after IS NULL OR start_after <= clock_timestamp() AS due
-FROM replicas r WHERE host = $1
-"""
-_RUNNING = "SELECT agent_id, count(*) AS n FROM tasks WHERE status = 'running' AND agent_id = ANY($1) GROUP BY 1"
-_CREATE = """
-INSERT INTO replicas (id, pool, host, pid, pid_started, launch_hash, state) VALUES ($1, $2, $3, 0, 0, $4, 'running')
-"""
-_RESTART = """
-UPDATE replicas SET pid = 0, pid_started = 0, launch_hash = $2, state = 'running', state_since = clock_timestamp()
-WHERE id = $1
-"""
-_LAUNCHED = """
-UPDATE replicas SET pid = $2, pid_started = $3, state = 'running', state_since = clock_timestamp() WHERE id = $1
-"""
-_CRASHED = """
-UPDATE replicas SET state = 'backoff', state_since = clock_timestamp(), crashes = crashes + 1, last_exit = $2,
-  start_after = clock_timestamp() + make_interval(secs => $3) WHERE id = $1
-"""
+MAX_BACKOFF_S = 60.0
+CONDITIONS = Gauge("yard_pool_conditions", "What keeps a pool's replicas from being as they should.", ["pool", "code"])
 
 
-class ReplicaLoop:
-    """Level-based: a pass compares rows, processes and wishes, and does what is missing."""
+class FleetLoop:
+    """A pass over the backend's pools: one that cannot be done is the pool's condition, and holds up no other pool."""
 
     def __init__(
         self,
         db: Database,
         clock: Clock,
         leader: Leader,
-        registry: Registry,
         view: RegistryView,
-        backend: ProcessBackend,
-        settings: ScalingSettings,
+        backend: Backend,
     ) -> None:
-        self._db, self._clock, self._leader = db, clock, leader
-        self._registry, self._view, self._backend, self._settings = registry, view, backend, settings
-        self._host = socket.gethostname()
-        self._logs_pruned = False
+        self._db, self._clock, self._leader, self._view = db, clock, leader, view
+        self._backend = backend
+        self._resting: dict[str, tuple[int, float]] = {}
+        self._shown: dict[str, set[str]] = {}
 
     async def tick(self) -> float | None:
         if not await self._leader.leads():
+            self._forget_shown()
             return None
-        rows = await self._rows()
-        pools = {name for name, pool in self._view.pools.items() if pool.launch["kind"] == "process"}
-        for name in pools | {row["pool"] for row in rows}:
-            await self._converge(name, [row for row in rows if row["pool"] == name])
-        await self._prune_logs()
-        return None
-
-    async def end_all(self) -> None:
-        """The service ends: stop every replica of this host and what they started, then forget them."""
-        rows = await self._rows()
-        for row in rows:
-            self._backend.terminate(row["pid"], row["pid_started"])
-        until = self._clock.monotonic() + END_S
-        while self._clock.monotonic() < until and any(self._alive(row) for row in rows):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-        for row in rows:
-            self._backend.kill(row["pid"], row["pid_started"])
-        for row in rows:
-            await self._forget(row["id"])
-
-    async def _prune_logs(self) -> None:
-        """After replicas were forgotten, and once at the start."""
-        if not self._logs_pruned:
-            living = [row["id"] for row in await self._rows()]
-            await asyncio.to_thread(self._backend.prune_logs, living)
-            self._logs_pruned = True
-
-    async def _converge(self, name: str, rows: list[asyncpg.Record]) -> None:
-        pool = self._view.pools.get(name)
-        desired = pool.desired if pool is not None and pool.launch["kind"] == "process" else 0
-        seen = await self._seen(name, rows, None if pool is None else launch_hash(pool.launch))
-        actions = decide(desired, seen, self._settings.drain_grace_s)
-        by_id = {row["id"]: row for row in rows}
-        await self._take_down(actions, by_id)
-        if pool is not None:
-            for _ in range(actions.create):
-                await self._create(pool)
-            for replica_id in actions.restart:
-                await self._restart(pool, by_id[replica_id])
-
-    async def _take_down(self, actions: Actions, by_id: dict[UUID, asyncpg.Record]) -> None:
-        for replica_id in actions.crashed:
-            await self._crashed(by_id[replica_id])
-        for replica_id in actions.drain:
-            await self._drain(replica_id, "scaled down")
-        for replica_id in actions.replace:
-            await self._drain(replica_id, "the pool's launch changed")
-        for replica_id in actions.terminate:
-            self._backend.terminate(by_id[replica_id]["pid"], by_id[replica_id]["pid_started"])
-        for replica_id in actions.kill:
-            self._backend.kill(by_id[replica_id]["pid"], by_id[replica_id]["pid_started"])
-        for replica_id in actions.forget:
-            self._backend.kill(by_id[replica_id]["pid"], by_id[replica_id]["pid_started"])
-            await self._forget(replica_id)
-        if actions.stable:
-            async with self._db.hot() as connection:
-                await connection.execute("UPDATE replicas SET crashes = 0 WHERE id = ANY($1)", list(actions.stable))
-
-    async def _seen(self, pool: str, rows: list[asyncpg.Record], current: str | None) -> list[Seen]:
-        agents = {row["id"]: agent for row in rows if (agent := self._agent_of(pool, row["id"])) is not None}
-        async with self._db.hot() as connection:
-            found = await connection.fetch(_RUNNING, [agent.id for agent in agents.values()])
-        running = {item["agent_id"]: item["n"] for item in found}
-        return [
-            Seen(
-                row["id"],
-                row["state"],
-                self._alive(row),
-                running.get(agents[row["id"]].id, 0) if row["id"] in agents else 0,
-                row["since_s"],
-                row["crashes"],
-                row["due"],
-                current is None or row["launch_hash"] == current,
-                row["id"] in agents and agents[row["id"]].works,
-            )
-            for row in rows
-        ]
-
-    def _alive(self, row: asyncpg.Record) -> bool:
-        return row["pid"] > 0 and self._backend.alive(row["pid"], row["pid_started"])
-
-    async def _rows(self) -> list[asyncpg.Record]:
-        async with self._db.hot() as connection:
-            rows = await connection.fetch(_ROWS, self._host)
-            unwritten = [row for row in rows if row["pid"] == 0 and row["state"] == "running"]
-            for row in unwritten:  # we died between the launch and the note of it
-                found = await asyncio.to_thread(self._backend.find, row["id"])
-                if found is not None:
-                    await connection.execute(_LAUNCHED, row["id"], *found)
-            return await connection.fetch(_ROWS, self._host) if unwritten else rows
-
-    async def _create(self, pool: PoolRecord) -> None:
-        replica_id = uuid4()
-        async with self._db.hot() as connection:
-            await connection.execute(_CREATE, replica_id, pool.name, self._host, launch_hash(pool.launch))
-        await self._launch(pool, replica_id, 0)
-
-    async def _restart(self, pool: PoolRecord, row: asyncpg.Record) -> None:
-        self._backend.kill(row["pid"], row["pid_started"])
-        async with self._db.hot() as connection:  # as with a new one: a launch that is never noted is found again
-            await connection.execute(_RESTART, row["id"], launch_hash(pool.launch))
-        await self._launch(pool, row["id"], row["crashes"])
-
-    async def _launch(self, pool: PoolRecord, replica_id: UUID, crashes: int) -> None:
+        kind = self._backend.kind
+        pools = {name for name, pool in self._view.pools.items() if pool.launch["kind"] == kind}
         try:
-            pid, started = self._backend.launch(replica_id, pool.name, pool.launch, pool.slots)
-        except CannotLaunch as exc:
-            log.error("replica_cannot_launch", pool=pool.name, error=str(exc))
-            await self._back_off(replica_id, str(exc), crashes)
+            owned = set(await self._backend.owned())
+        except BackendError as exc:
+            for name in pools:
+                await self._note(name, (Condition(exc.code, str(exc)),))
+            raise
+        for name in sorted(pools | owned):
+            await self._pool(name, self._view.pools.get(name))
+        for name in self._shown.keys() - pools - owned:  # launched by others by now, or deleted
+            await self._note(name, ())
+        return None
+
+    async def _pool(self, name: str, pool: PoolRecord | None) -> None:
+        failures, rests_until = self._resting.get(name, (0, 0.0))
+        if self._clock.monotonic() < rests_until:
             return
+        mine = pool if pool is not None and pool.launch["kind"] == self._backend.kind else None
+        try:
+            fleet = await self._backend.converge(name, mine)
+        except DATABASE_AWAY:
+            raise
+        except Exception as exc:
+            self._rest(name, failures + 1, exc)
+            code = exc.code if isinstance(exc, BackendError) else "backend_error"
+            fleet = Fleet(0, 0, (Condition(code, str(exc) or type(exc).__name__),))
+        else:
+            self._resting.pop(name, None)
+        if pool is not None:
+            await self._note(name, fleet.conditions if mine is not None else ())
+            if fleet.cold_starts_s:
+                async with self._db.hot() as connection:
+                    await queries.note_cold_starts(connection, name, fleet.cold_starts_s)
+
+    def _rest(self, name: str, failures: int, exc: Exception) -> None:
+        """1, 2, 4 … 60 s."""
+        seconds = min(MAX_BACKOFF_S, 2.0 ** min(failures - 1, 10))
+        self._resting[name] = (failures, self._clock.monotonic() + seconds)
+        if isinstance(exc, BackendError):
+            log.warning("pool_not_converged", pool=name, code=exc.code, error=str(exc), retry_s=seconds)
+        else:
+            log.exception("pool_not_converged", pool=name, retry_s=seconds)
+
+    async def _note(self, name: str, conditions: tuple[Condition, ...]) -> None:
+        pairs = sorted({item.code: item.message for item in conditions}.items())
         async with self._db.hot() as connection:
-            await connection.execute(_LAUNCHED, replica_id, pid, started)
-        log.info("replica_started", pool=pool.name, replica=str(replica_id), pid=pid)
+            changed = await sizes.set_conditions(connection, name, self._backend.kind, pairs)
+        for code in self._shown.pop(name, set()) - {code for code, _ in pairs}:
+            CONDITIONS.remove(name, code)
+        for code, message in pairs:
+            CONDITIONS.labels(name, code).set(1)
+            self._shown.setdefault(name, set()).add(code)
+            if changed:
+                log.warning("pool_condition", pool=name, code=code, message=message)
 
-    async def _crashed(self, row: asyncpg.Record) -> None:
-        self._backend.kill(row["pid"], row["pid_started"])  # what it left behind
-        how = self._backend.exit_text(row["pid"]) if row["pid"] else "never started"
-        log.warning("replica_ended", pool=row["pool"], replica=str(row["id"]), how=how, crashes=row["crashes"] + 1)
-        await self._back_off(row["id"], how, row["crashes"])
-        await self._remove_agent(row["id"])
-
-    async def _back_off(self, replica_id: UUID, how: str, crashes: int) -> None:
-        async with self._db.hot() as connection:
-            await connection.execute(_CRASHED, replica_id, how, backoff_s(crashes + 1))
-
-    async def _drain(self, replica_id: UUID, why: str) -> None:
-        agent = self._find_agent(replica_id)
-        if agent is not None:
-            await self._registry.set_status([agent.id], "draining", why, only_from=ALIVE)
-        async with self._db.hot() as connection:
-            await connection.execute(
-                "UPDATE replicas SET state = 'draining', state_since = clock_timestamp() WHERE id = $1", replica_id
-            )
-        log.info("replica_draining", replica=str(replica_id), why=why)
-
-    async def _forget(self, replica_id: UUID) -> None:
-        await self._remove_agent(replica_id)
-        async with self._db.hot() as connection:
-            await connection.execute("DELETE FROM replicas WHERE id = $1", replica_id)
-        self._logs_pruned = False
-
-    async def _remove_agent(self, replica_id: UUID) -> None:
-        agent = self._find_agent(replica_id)
-        if agent is not None:
-            await self._registry.set_status([agent.id], "gone", "process ended", only_from=(*ALIVE, "draining"))
-
-    def _agent_of(self, pool: str, replica_id: UUID) -> AgentRecord | None:
-        for agent in self._view.agents_of(pool).values():
-            if agent.labels.get(LABEL) == str(replica_id):
-                return agent
-        return None
-
-    def _find_agent(self, replica_id: UUID) -> AgentRecord | None:
-        for pool in self._view.pools:
-            agent = self._agent_of(pool, replica_id)
-            if agent is not None:
-                return agent
-        return None
+    def _forget_shown(self) -> None:
+        """Whoever leads shows them."""
+        for name, codes in self._shown.items():
+            for code in codes:
+                CONDITIONS.remove(name, code)
+        self._shown = {}

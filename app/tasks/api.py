@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from app.auth.callers import Caller
 from app.auth.edge import Edge
+from app.auth.streamkeys import task_channel
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.errors import BadPageToken, BadRequest
@@ -20,7 +20,8 @@ from app.core.http import JsonResponse, StrictRoute, encode_page_token, problems
 from app.core.jsonbody import dump_bytes
 from app.events import queries as event_queries
 from app.events.hub import Hub
-from app.events.stream import event_json, task_stream
+from app.events.order import Place
+from app.events.stream import event_json, streamed, task_stream, wants_page
 from app.registry.wire import NAME
 from app.tasks import queries, wire
 from app.tasks.queries import task_json
@@ -55,7 +56,12 @@ PageToken = Annotated[
 ]
 LastEventId = Annotated[
     str | None,
-    Header(alias="Last-Event-ID", max_length=20, description="Resume after this event.", examples=["3"]),
+    Header(
+        alias="Last-Event-ID",
+        max_length=48,
+        description="Resume after this event or token.",
+        examples=["3", "12-1-345"],
+    ),
 ]
 Status = Literal["held", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired"]
 
@@ -99,7 +105,7 @@ def router(db: Database, tasks: Tasks, hub: Hub, edge: Edge, clock: Clock, *, ma
         "",
         status_code=202,
         response_model=wire.AcceptedOut,
-        responses=_DONE | problems(400, 401, 403, 404, 413, 422, 503),
+        responses=_DONE | problems(400, 401, 403, 404, 409, 413, 422, 429, 503),
         summary="Submit a task",
     )
     @quick(plain_submit)
@@ -127,7 +133,7 @@ def router(db: Database, tasks: Tasks, hub: Hub, edge: Edge, clock: Clock, *, ma
         "/batch",
         status_code=202,
         response_model=wire.BatchOut,
-        responses=problems(400, 401, 403, 404, 413, 422, 503),
+        responses=problems(400, 401, 403, 404, 409, 413, 422, 429, 503),
         summary="Submit many tasks",
     )
     async def submit_batch(
@@ -146,13 +152,18 @@ def router(db: Database, tasks: Tasks, hub: Hub, edge: Edge, clock: Clock, *, ma
     async def list_tasks(
         status: Annotated[Status | None, Query(examples=["failed"])] = None,
         pool: Annotated[str | None, Query(pattern=NAME, examples=["log_analyzer"])] = None,
+        parent_id: Annotated[
+            UUID | None, Query(description="Sub-tasks of this task.", examples=[wire.TASK_EXAMPLE["id"]])
+        ] = None,
         page_size: Annotated[int, Query(ge=1, le=500, examples=[50])] = 50,
         page_token: PageToken = None,
         caller: Caller = edge.require("tasks:read"),
     ) -> Response:
         """Newest first, without payloads and results."""
         before = _uuid(resume_after(page_token, "tasks")) if page_token else None
-        found = await queries.page(db, caller.tenant, status=status, pool=pool, before=before, limit=page_size + 1)
+        found = await queries.page(
+            db, caller.tenant, status=status, pool=pool, before=before, limit=page_size + 1, parent_id=parent_id
+        )
         page = found[:page_size]
         token = encode_page_token("tasks", str(page[-1].id)) if len(found) > page_size else None
         items = [
@@ -166,6 +177,8 @@ def router(db: Database, tasks: Tasks, hub: Hub, edge: Edge, clock: Clock, *, ma
     async def get_task(task_id: TaskId, caller: Caller = edge.require("tasks:read")) -> Response:
         """Its state, result or error, and what it used."""
         return _whole(tasks, await tasks.get(caller, task_id))
+
+    _add_steps(api, db, tasks, edge)
 
     @api.post(
         "/{task_id}/cancel",
@@ -201,26 +214,39 @@ def router(db: Database, tasks: Tasks, hub: Hub, edge: Edge, clock: Clock, *, ma
         last_event_id: LastEventId = None,
         page_size: Annotated[int, Query(ge=1, le=500, examples=[100])] = 100,
         page_token: PageToken = None,
-        caller: Caller = edge.require("tasks:read"),
+        caller: Caller = edge.require_stream(_channel),
     ) -> Response:
-        """SSE: first a `snapshot` of the task, then its events as they commit, until it is final. `Last-Event-ID: 0`
-        replays all of them. With `Accept: application/json`: a page of the events so far."""
+        """SSE: first a `snapshot` of the task, then its events as they commit and the tokens between them, until it is
+        final. `Last-Event-ID: 0` replays all of them; where tokens are not kept any more, a `gap` says how many. With
+        `Accept: application/json`: a page of the events so far."""
         task = await tasks.get(caller, task_id)
-        if _wants_json(request.headers):
+        if wants_page(request.headers):
             return await _event_page(db, task_id, page_size, page_token)
-        after, snapshot = task.event_seq, None
+        after, snapshot, runs = Place(task.event_seq), None, True
         if last_event_id is None:
+            runs = task.status == "running"
             snapshot = dump_bytes(task_json(task, tasks.notice(task.pool, task.status, task.pinned_agent_id)))
         else:
             after = _event_id(last_event_id)
-            if after > task.event_seq:
+            if after.seq > task.event_seq:
                 raise BadRequest(f"Last-Event-ID {after} is ahead of this stream, which is at {task.event_seq}.")
-        frames = task_stream(db, hub, task_id, after=after, snapshot=snapshot, final=task.final)
-        return StreamingResponse(
-            frames, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        )
+        frames = task_stream(db, hub, clock, task_id, after=after, snapshot=snapshot, final=task.final, runs=runs)
+        return streamed(frames)
 
     return api
+
+
+def _add_steps(api: APIRouter, db: Database, tasks: Tasks, edge: Edge) -> None:
+    @api.get(
+        "/{task_id}/steps",
+        response_model=wire.StepList,
+        responses=problems(401, 403, 404, 422, 503),
+        summary="Read a task's finished steps",
+    )
+    async def steps(task_id: TaskId, caller: Caller = edge.require("tasks:read")) -> Response:
+        """With their results, in order: what the next call of its agent will be handed."""
+        await tasks.get(caller, task_id)
+        return JsonResponse({"items": await queries.steps_of(db, task_id), "next_page_token": None})
 
 
 async def _event_page(db: Database, task_id: UUID, page_size: int, page_token: str | None) -> Response:
@@ -250,16 +276,20 @@ def _wait_s(prefer: str | None) -> float:
     return float(match.group(1)) if match else 0.0
 
 
-def _wants_json(headers: Mapping[str, str]) -> bool:
-    accept = headers.get("accept", "")
-    return "application/json" in accept and "text/event-stream" not in accept
+def _channel(request: Request) -> str:
+    """What a stream token must be for."""
+    task_id = request.path_params["task_id"]
+    try:
+        return task_channel(UUID(task_id))
+    except ValueError:
+        return ""  # no task has such an id
 
 
-def _event_id(text: str) -> int:
-    seq = _number(text)
-    if seq is None:
-        raise BadRequest("Last-Event-ID is the id of an event of this stream, or 0.")
-    return seq
+def _event_id(text: str) -> Place:
+    place = Place.read(text)
+    if place is None:
+        raise BadRequest("Last-Event-ID is the id of an event or token of this stream, or 0.")
+    return place
 
 
 def _seq(text: str) -> int:

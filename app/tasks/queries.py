@@ -12,7 +12,10 @@ import orjson
 from app.core.db import Database
 from app.tasks.records import TaskRecord
 
-_FIELDS = tuple(name for name in TaskRecord.__dataclass_fields__ if name != "usage")
+_ONE_ONLY = ("usage", "waiting", "children", "steps")
+_FIELDS = tuple(name for name in TaskRecord.__dataclass_fields__ if name not in _ONE_ONLY)
+END_OF_TIME = 9999
+"""The year of `infinity`: a task that waits for room under its concurrency key."""
 _COLUMNS = ", ".join(_FIELDS)
 _LIST_COLUMNS = ", ".join("NULL AS " + name if name in ("payload", "result") else name for name in _FIELDS)
 
@@ -20,6 +23,27 @@ _USAGE = """
 SELECT model, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens
 FROM usage WHERE task_id = $1 GROUP BY model ORDER BY model
 """
+
+_ONE = f"""
+SELECT {_COLUMNS},
+  CASE WHEN status = 'waiting' THEN (
+    SELECT json_build_object('reason', w.reason, 'step', w.step, 'since', w.since, 'until',
+      COALESCE(w.due_at, (SELECT a.expires_at FROM approvals a
+        WHERE a.task_id = w.task_id AND a.step = w.step AND a.status = 'pending')),
+      'event', w.event_name, 'approval_id', (SELECT a.id FROM approvals a
+        WHERE a.task_id = w.task_id AND a.step = w.step AND a.status = 'pending'))
+    FROM waits w WHERE w.task_id = t.id)
+    WHEN status = 'held' THEN (
+    SELECT json_build_object('reason', 'approval', 'step', a.step, 'since', a.created_at, 'until', a.expires_at,
+      'event', NULL, 'approval_id', a.id)
+    FROM approvals a WHERE a.task_id = t.id AND a.status = 'pending') END AS waiting,
+  (SELECT json_object_agg(c.status, c.n) FROM (
+    SELECT status, count(*) AS n FROM tasks c WHERE c.parent_id = t.id GROUP BY status) c) AS children,
+  CASE WHEN stepped THEN (
+    SELECT json_agg(json_build_object('name', s.name, 'at', s.at) ORDER BY s.ordinal, s.name)
+    FROM task_steps s WHERE s.task_id = t.id) END AS steps
+FROM tasks t WHERE id = $1 AND tenant = $2
+"""  # noqa: S608 - only constants
 
 # Windows of this share of the age asked for: where much is going on, the newest attempts fill the count before the rest
 # is looked at. The index is a BRIN: it finds a window, it does not sort.
@@ -104,15 +128,20 @@ async def attempts_since(db: Database, pool: str, after: tuple[datetime, UUID], 
 async def get(db: Database, tenant: str, task_id: UUID) -> TaskRecord | None:
     """One task of a tenant, with its usage by model over all attempts."""
     async with db.read() as connection:
-        row = await connection.fetchrow(
-            f"SELECT {_COLUMNS} FROM tasks WHERE id = $1 AND tenant = $2",  # noqa: S608 - only constants
-            task_id,
-            tenant,
-        )
+        row = await connection.fetchrow(_ONE, task_id, tenant)
         if row is None:
             return None
         usage = [dict(found) for found in await connection.fetch(_USAGE, task_id)]
     return TaskRecord(**dict(row), usage=usage)
+
+
+async def steps_of(db: Database, task_id: UUID) -> list[dict[str, object]]:
+    """A task's finished steps in order, with their results as a replay or a resume hands them out."""
+    async with db.read() as connection:
+        rows = await connection.fetch(
+            "SELECT name, at, failed, result FROM task_steps WHERE task_id = $1 ORDER BY ordinal, name", task_id
+        )
+    return [{**dict(row), "result": orjson.Fragment(row["result"])} for row in rows]
 
 
 async def by_idempotency_keys(db: Database, tenant: str, keys: Sequence[str]) -> dict[str, TaskRecord]:
@@ -127,11 +156,23 @@ async def by_idempotency_keys(db: Database, tenant: str, keys: Sequence[str]) ->
 
 
 async def page(
-    db: Database, tenant: str, *, status: str | None, pool: str | None, before: UUID | None, limit: int
+    db: Database,
+    tenant: str,
+    *,
+    status: str | None,
+    pool: str | None,
+    before: UUID | None,
+    limit: int,
+    parent_id: UUID | None = None,
 ) -> list[TaskRecord]:
     """Newest first, without payloads and results."""
     where, args = ["tenant = $1"], [tenant, limit]
-    for condition, value in (("status = ", status), ("pool = ", pool), ("id < ", before)):
+    for condition, value in (
+        ("status = ", status),
+        ("pool = ", pool),
+        ("parent_id = ", parent_id),
+        ("id < ", before),
+    ):
         if value is not None:
             args.append(value)
             where.append(f"{condition}${len(args)}")
@@ -155,9 +196,15 @@ def task_json(task: TaskRecord, notice: dict[str, str] | None = None, *, whole: 
         "cost_usd": None if task.cost_usd is None else str(task.cost_usd),
         "complexity": task.complexity,
         "synthetic": task.synthetic,
+        "labels": {} if task.labels is None else orjson.Fragment(task.labels),
         "concurrency_key": task.concurrency_key,
+        "thread_id": task.thread_id,
+        "parent_id": task.parent_id,
+        "root_id": task.root_id,
+        "depth": task.depth,
+        "waited_s": round(task.waited_s, 3),
         "run_at": task.run_at,
-        "next_attempt_at": task.wake_at,
+        "next_attempt_at": None if task.wake_at is None or task.wake_at.year == END_OF_TIME else task.wake_at,
         "start_deadline_at": task.start_deadline_at,
         "created_at": task.created_at,
         "started_at": task.started_at,
@@ -168,4 +215,7 @@ def task_json(task: TaskRecord, notice: dict[str, str] | None = None, *, whole: 
         shown["payload"] = orjson.Fragment(task.payload)
         shown["result"] = None if task.result is None else orjson.Fragment(task.result)
         shown["usage"] = task.usage
+        shown["waiting"] = None if task.waiting is None else orjson.Fragment(task.waiting)
+        shown["children"] = {} if task.children is None else orjson.Fragment(task.children)
+        shown["steps"] = [] if task.steps is None else orjson.Fragment(task.steps)
     return shown

@@ -6,10 +6,11 @@ Every function takes a connection of the hot pool. Those that end or return an a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -17,11 +18,16 @@ import asyncpg
 from app.core.db import HotConnection
 from app.tasks import moves_sql as moves
 from app.tasks import queue_sql as sql
+from app.tasks import waits_sql as waiting
 
 
 @dataclass(slots=True)
 class NewTask:
-    """A task to insert. `payload` is JSON text; `deadline_s` counts from when the task may first run."""
+    """A task to insert. `payload` and `labels` are JSON text; `deadline_s` counts from when the task may first run.
+
+    `held`: until an approval releases it. `gated`: until its concurrency key has room. From `parent_id` on they tell a
+    sub-task, but for `labels`.
+    """
 
     id: UUID
     tenant: str
@@ -41,11 +47,23 @@ class NewTask:
     idempotency_key: str | None = None
     request_hash: bytes | None = None
     traceparent: str | None = None
+    held: bool = False
+    gated: bool = False
+    parent_id: UUID | None = None
+    parent_step: str | None = None
+    root_id: UUID | None = None
+    depth: int = 0
+    lineage: bytes | None = None
+    labels: str | None = None
 
 
 @dataclass(slots=True)
 class Ready:
-    """A task that could start when it was read. `agent_id` had it last; `rejoin`: that one may still work on it."""
+    """A task that could start when it was read. `agent_id` had it last; `rejoin`: that one may still work on it.
+
+    `labels` is JSON text (None: there are none; `labels.labels_of` reads it). `root_id` None: it is the first of its
+    line. `holds`: budget accounts in which an attempt that was broken off still holds `hold_amounts`.
+    """
 
     id: UUID
     tenant: str
@@ -63,32 +81,88 @@ class Ready:
     traceparent: str | None
     priority: int
     waited_s: float
+    labels: str | None = None
+    root_id: UUID | None = None
+    holds: list[UUID] | None = None
+    hold_amounts: list[Decimal] | None = None
+    over_budget: bool = False
 
 
 @dataclass(slots=True)
 class Started:
-    """A task that is running now, under this fence. `payload` is JSON text."""
+    """A task that is running now, under this fence. `payload` and `resume` are JSON text; `stepped`: it has steps.
+
+    `replays`: how often it was queued again after it had failed for good; `attempt` counts from 1 in each. `accounts`:
+    those in which it holds money. `models`: which models its agent should use instead of which.
+    """
 
     fence: int
     attempt: int
     payload: str
+    stepped: bool = False
+    resume: str | None = None
+    replays: int = 0
+    accounts: Collection[UUID] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
+
+
+class Note(NamedTuple):
+    """An event of a running task, with a finished step where there is one. `data` and `result` are JSON text."""
+
+    task_id: UUID
+    fence: int
+    type: str
+    data: str
+    step: str | None = None
+    result: str | None = None
+
+
+type Key = tuple[str, str, str]
+"""A concurrency key as it counts: pool, tenant and the key itself."""
+
+
+def concurrency_keys(rows: Iterable[asyncpg.Record]) -> set[Key]:
+    """From rows with `pool`, `tenant` and `key` (None: not keyed)."""
+    return {(row["pool"], row["tenant"], row["key"]) for row in rows if row["key"] is not None}
+
+
+@dataclass(slots=True)
+class Freed:
+    """What moves let others do: parents whose sub-task is final, and keys that may have room, or want it."""
+
+    parents: set[UUID] = field(default_factory=set)
+    keys: set[Key] = field(default_factory=set)
+
+    def add(self, rows: Iterable[asyncpg.Record]) -> None:
+        """Rows of ended tasks, with `parent_id` (of final ones), `pool`, `tenant` and `key`."""
+        ended = list(rows)
+        self.parents |= {row["parent_id"] for row in ended if row["parent_id"] is not None}
+        self.keys |= concurrency_keys(ended)
+
+    def __bool__(self) -> bool:
+        return bool(self.keys or self.parents)
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One model's usage in one attempt; `quantities` is JSON text of everything else that was reported."""
+    """One model's usage in one attempt; `quantities` is JSON text of everything else that was reported.
+
+    `cost_usd` None: nobody knows a price.
+    """
 
     model: str
     input_tokens: int
     output_tokens: int
     quantities: str = "{}"
+    cost_usd: Decimal | None = None
+    price_version: str | None = None
 
 
 @dataclass(slots=True)
 class Settled:
     """How an attempt ended and where its task goes.
 
-    `status` is succeeded, failed or queued. `delay_s` (queued only) is the time until it may be claimed again.
+    `status` is succeeded, failed, queued or waiting. `delay_s` (queued only) is the time until it may be claimed again.
     `counted` False gives the attempt number back. `rejoin`: the agent may still be working on it. `event_data` and
     `result` are JSON text.
     """
@@ -151,20 +225,43 @@ async def pinned_to(connection: HotConnection) -> list[UUID]:
 
 
 async def start(
-    connection: HotConnection, manager_id: UUID, placed: Sequence[tuple[UUID, int, UUID]]
+    connection: HotConnection,
+    manager_id: UUID,
+    placed: Sequence[tuple[UUID, int, UUID]],
+    epoch: int = 0,
+    holds: Mapping[UUID, Mapping[UUID, Decimal]] | None = None,
+    holding: Collection[UUID] = (),
 ) -> dict[UUID, Started]:
     """Make ready tasks running ((task id, fence as read, agent id) triples); those that still were as they were read.
 
-    A task that was cancelled, taken by another manager or expired in the meantime is left out.
+    `holds`: by task, what to reserve in which budget accounts; their locks are the caller's. `holding`: tasks of which
+    a broken-off attempt still held something when they were read. `epoch`: of the budgets
+    as they were read; when they have changed, none starts. A task that was cancelled, taken by another manager or
+    expired in the meantime is left out.
     """
+    reserved = [(task_id, *item) for task_id, of in (holds or {}).items() for item in of.items()]
     rows = await connection.fetch(
-        sql.START, manager_id, [item[0] for item in placed], [item[1] for item in placed], [item[2] for item in placed]
+        sql.START,
+        manager_id,
+        [item[0] for item in placed],
+        [item[1] for item in placed],
+        [item[2] for item in placed],
+        [item[0] for item in reserved],
+        [item[1] for item in reserved],
+        [item[2] for item in reserved],
+        epoch,
+        [item[0] in holding for item in placed],
     )
-    return {row[0]: Started(row[1], row[2], row[3]) for row in rows}
+    return {row[0]: Started(*row[1:]) for row in rows}
 
 
-async def settle(connection: HotConnection, ended: Sequence[Settled]) -> set[tuple[UUID, int]]:
-    """Write ended attempts with usage and events; the (id, fence) pairs that were still ours."""
+async def settle(
+    connection: HotConnection, ended: Sequence[Settled], freed: Freed | None = None
+) -> set[tuple[UUID, int]]:
+    """Write ended attempts with usage and events; the (id, fence) pairs that were still ours.
+
+    What that lets others do is added to `freed`.
+    """
     usage = [(item, ordinal, row) for item in ended for ordinal, row in enumerate(item.usage)]
     rows = await connection.fetch(
         moves.SETTLE,
@@ -176,38 +273,58 @@ async def settle(connection: HotConnection, ended: Sequence[Settled]) -> set[tup
         [row.input_tokens for _, _, row in usage],
         [row.output_tokens for _, _, row in usage],
         [row.quantities for _, _, row in usage],
+        [row.cost_usd for _, _, row in usage],
+        [row.price_version for _, _, row in usage],
     )
+    if freed is not None:
+        freed.add(rows)
     return {(row["id"], row["fence"]) for row in rows}
 
 
-async def record(connection: HotConnection, notes: Sequence[tuple[UUID, int, str, str]]) -> set[tuple[UUID, int]]:
-    """Append events ((task id, fence, type, JSON data)) to running tasks; the pairs that were still ours.
+async def record(connection: HotConnection, notes: Sequence[Note]) -> set[tuple[UUID, int]]:
+    """Append events, and the steps they tell of, to running tasks; the (id, fence) pairs that were still ours.
 
     Several notes of one task keep their order.
     """
-    rows = await connection.fetch(
-        moves.RECORD,
-        [note[0] for note in notes],
-        [note[1] for note in notes],
-        [note[2] for note in notes],
-        [note[3] for note in notes],
-    )
+    rows = await connection.fetch(moves.RECORD, *_columns(notes, Note._fields))
     return {(row["id"], row["fence"]) for row in rows}
 
 
-async def cancel(connection: HotConnection, tenant: str, task_id: UUID, reason: str) -> asyncpg.Record | None:
-    """Cancel a task that is not final: its id, former status, agent and fence; None when there is nothing to cancel."""
-    return await connection.fetchrow(moves.CANCEL, tenant, task_id, reason)
+async def note(connection: HotConnection, task_id: UUID, event_type: str, data: str) -> bool:
+    """Add one event (`data` is JSON text) to a task that is not final; whether it was not."""
+    return await connection.fetchval(waiting.NOTE, task_id, event_type, data) is not None
 
 
-async def retry(connection: HotConnection, tenant: str, task_id: UUID) -> asyncpg.Record | None:
-    """Queue a failed task again with its attempts reset; None when it has not failed."""
-    return await connection.fetchrow(moves.RETRY, tenant, task_id)
+async def cancel(
+    connection: HotConnection, tenant: str, task_ids: Sequence[UUID], reason: str, code: str = "cancelled"
+) -> list[asyncpg.Record]:
+    """Cancel those of these tasks that are not final, and all below them. In a transaction.
+
+    Of each that was cancelled: id, `was` (its former status), agent_id, fence, pool, tenant, parent_id and key.
+    """
+    rows = await connection.fetch(moves.CANCEL, tenant, list(task_ids), reason, code)
+    if rows:
+        await connection.execute(moves.UNWAIT, [row["id"] for row in rows])
+    return rows
 
 
-async def wake_due(connection: HotConnection, limit: int) -> list[str]:
-    """Make tasks claimable whose time has come; the pools of those."""
-    return [row["pool"] for row in await connection.fetch(moves.WAKE_DUE, limit)]
+async def orphans(connection: HotConnection, limit: int) -> list[asyncpg.Record]:
+    """Sub-tasks (id, tenant) that are not final though the task that called them is."""
+    return await connection.fetch(moves.ORPHANS, limit)
+
+
+async def retry(connection: HotConnection, tenant: str, task_ids: Sequence[UUID]) -> list[asyncpg.Record]:
+    """Queue those of these tasks that failed again, their attempts counted from zero: id, pool, tenant
+    and key of each."""
+    return await connection.fetch(moves.RETRY, tenant, list(task_ids))
+
+
+async def wake_due(connection: HotConnection, limit: int, freed: Freed | None = None) -> list[str]:
+    """Make tasks claimable whose time has come; the pools of those. Keyed ones ask for room."""
+    rows = await connection.fetch(moves.WAKE_DUE, limit)
+    if freed is not None:
+        freed.keys |= concurrency_keys(rows)
+    return [row["pool"] for row in rows if row["key"] is None]
 
 
 async def next_wake_s(connection: HotConnection) -> float | None:
@@ -216,13 +333,19 @@ async def next_wake_s(connection: HotConnection) -> float | None:
     return None if value is None else float(value)
 
 
-async def expire(connection: HotConnection, limit: int) -> list[UUID]:
+async def expire(connection: HotConnection, limit: int, freed: Freed | None = None) -> list[UUID]:
     """Expire tasks that did not start by their deadline."""
-    return [row["id"] for row in await connection.fetch(moves.EXPIRE, limit)]
+    rows = await connection.fetch(moves.EXPIRE, limit)
+    if freed is not None:
+        freed.add(rows)
+    return [row["id"] for row in rows]
 
 
 async def rescue(connection: HotConnection, lease_s: float, max_rescues: int, limit: int) -> list[asyncpg.Record]:
-    """Return running tasks whose manager is not alive (id, pool, status), uncounted; past the limit they fail."""
+    """Return running tasks whose manager is not alive, uncounted; past the limit they fail.
+
+    Of each: id, pool, tenant, status, parent_id, key.
+    """
     return await connection.fetch(moves.RESCUE, lease_s, max_rescues, limit)
 
 

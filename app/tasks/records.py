@@ -13,7 +13,8 @@ from app.tasks.models import FINAL_STATUSES
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """One task. `usage` is filled by `queries.get` only."""
+    """One task; `labels` is JSON text. What comes after `waited_s` is filled by `queries.get` only; the last three are
+    JSON text."""
 
     id: UUID
     tenant: str
@@ -43,7 +44,16 @@ class TaskRecord:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    parent_id: UUID | None = None
+    root_id: UUID | None = None
+    depth: int = 0
+    stepped: bool = False
+    labels: str | None = None
+    waited_s: float = 0.0
     usage: list[dict[str, Any]] = field(default_factory=list)
+    waiting: str | None = None
+    children: str | None = None
+    steps: str | None = None
 
     @property
     def final(self) -> bool:

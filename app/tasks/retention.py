@@ -24,14 +24,14 @@ from app.core.db import Database
 from app.core.leader import Leader
 from app.settings import TaskSettings
 from app.tasks.models import FINAL_STATUSES
-from app.tasks.queue_sql import head_of
+from app.tasks.queue_sql import FULL_TURN, head_of
 
 log = structlog.get_logger()
 
 DELETED = Counter("yard_retention_deleted", "Rows deleted for their age.", ["table"])
 
 FIRST_ID = UUID(int=0)
-TURNS_BEHIND = 1000
+TURNS_BEHIND = 1000 * FULL_TURN
 RESTS = 3.0
 
 _FINAL = ", ".join(f"'{status}'" for status in FINAL_STATUSES)
@@ -47,12 +47,17 @@ WITH seen AS (
 ), batch AS (
   SELECT id FROM seen WHERE rows_before < CAST(:batch AS int)
 ), old AS (
-  SELECT id FROM tasks
+  SELECT id, stepped FROM tasks
   WHERE id = ANY(ARRAY(SELECT id FROM batch)) AND status IN ({_FINAL})
     AND finished_at < now() - make_interval(secs => CAST(:keep_s AS float8))
+    AND (root_id IS NULL OR NOT EXISTS (SELECT FROM tasks r WHERE r.id = tasks.root_id AND r.finished_at IS NULL))
   FOR UPDATE SKIP LOCKED
 ), without_events AS (
   DELETE FROM events WHERE task_id = ANY(ARRAY(SELECT id FROM old)) RETURNING 1
+), without_steps AS (
+  DELETE FROM task_steps WHERE task_id = ANY(ARRAY(SELECT id FROM old WHERE stepped))
+), without_uses AS (
+  DELETE FROM signal_uses WHERE task_id = ANY(ARRAY(SELECT id FROM old WHERE stepped))
 ), without_attempts AS (
   DELETE FROM attempts WHERE task_id = ANY(ARRAY(SELECT id FROM old)) RETURNING 1
 ), gone AS (
@@ -69,7 +74,7 @@ _TRIM = text(f"""
 WITH levels AS (
   SELECT pool, priority, max(last_tag) AS furthest FROM queue_tags GROUP BY pool, priority HAVING count(*) > 1
 ), heads AS (
-  SELECT pool, priority, LEAST(furthest, {head_of("l")}) - CAST(:behind AS bigint) AS bound FROM levels l
+  SELECT pool, priority, LEAST(furthest, {head_of("l", "1")}) - CAST(:behind AS bigint) AS bound FROM levels l
 ), passed AS (
   SELECT g.pool, g.priority, g.tenant FROM queue_tags g JOIN heads h USING (pool, priority)
   WHERE g.last_tag < h.bound LIMIT CAST(:batch AS int) FOR UPDATE OF g SKIP LOCKED

@@ -7,27 +7,23 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from app.auth.callers import Caller
-from app.core.batch import Batcher
 from app.core.db import Database, HotConnection
 from app.core.errors import Conflict, Invalid, NotFound, Unavailable
-from app.core.http import is_bad_row
-from app.core.wake import notify
 from app.events.hub import Hub
 from app.registry.records import PoolRecord
 from app.registry.service import PoolNotFound
 from app.registry.view import RegistryView
 from app.tasks import queries, queue
+from app.tasks.cancelling import cancel_within
 from app.tasks.depth import Depth
-from app.tasks.queue import NewTask
+from app.tasks.intake import Intake, check_canonical
+from app.tasks.limits import TaskLimits
+from app.tasks.queue import Freed, concurrency_keys
 from app.tasks.records import TaskRecord
 from app.tasks.submission import Accepted, Submission, at, keys_of, mark_of, new_task
 from app.tasks.telemetry import current_traceparent
 
-CANCEL_TOPIC = "cancel"
-BATCH_BYTES = 4 * 1024 * 1024
 MAX_WAITING_BYTES = 64 * 1024 * 1024
-ROW_BYTES = 500
-"""What a task takes besides its payload, about."""
 
 
 class TaskNotFound(NotFound):
@@ -62,8 +58,12 @@ class NotFailed(Conflict):
     code, title = "task_not_failed", "The task has not failed"
 
 
+class HasCaller(Conflict):
+    code, title = "task_has_caller", "A sub-task whose caller does not wait for it"
+
+
 class Tasks:
-    """The verbs. `on_queued(pools)` is called after tasks were committed as queued."""
+    """The verbs. `on_queued(pools)` is called after tasks were committed as queued, `on_freed` after some ended."""
 
     def __init__(
         self,
@@ -71,26 +71,19 @@ class Tasks:
         view: RegistryView,
         hub: Hub,
         depth: Depth,
+        intake: Intake,
+        limits: TaskLimits,
         *,
-        insert_batch: int,
         on_queued: Callable[[set[str]], None],
-        on_inserted: Callable[[set[str]], None],
-        on_delayed: Callable[[], None],
+        on_freed: Callable[[Freed], None],
     ) -> None:
-        self._db, self._view, self._hub, self._depth = db, view, hub, depth
-        self._on_queued, self._on_inserted, self._on_delayed = on_queued, on_inserted, on_delayed
-        self._inserter: Batcher[list[NewTask], set[UUID]] = Batcher(
-            self._insert,
-            limit=insert_batch,
-            writers=2,
-            weigh=lambda group: sum(len(task.payload) + ROW_BYTES for task in group),
-            max_weight=BATCH_BYTES,
-            isolate=is_bad_row,
-        )
+        self._db, self._view, self._hub, self._depth, self._limits = db, view, hub, depth, limits
+        self._on_queued, self._on_freed = on_queued, on_freed
+        self._intake = intake
 
     async def close(self) -> None:
         """Write what was accepted; refuse more."""
-        await self._inserter.close()
+        await self._intake.close()
 
     async def submit(
         self,
@@ -115,45 +108,97 @@ class Tasks:
             if item.agent_id is not None and item.agent_id not in self._view.agents_of(pool.name):
                 await self._view.refresh()  # it may have registered a moment ago
             self._check(item, pool, index if many else None)
-        if self._inserter.waiting_weight > MAX_WAITING_BYTES:
+        if self._intake.waiting_bytes > MAX_WAITING_BYTES:
             raise Overloaded("Submissions arrive faster than they can be stored; try again shortly.")
-        await self._depth.admit(Counter(pool.name for pool in pools))
+        counts = Counter(pool.name for pool in pools)
+        await self._limits.admit(caller, counts)
+        await self._depth.admit(counts)
         trace = current_traceparent()
         new = [
             new_task(caller, item, pool, key, mark, trace)
             for item, pool, key in zip(submissions, pools, keys, strict=True)
         ]
-        added = await self._inserter.put(new)
+        for task, pool in zip(new, pools, strict=True):
+            if (pool.approvals or {}).get("start"):
+                check_canonical(task)
+        added = await self._intake.put(new)
         if len(added) < len(new):  # another request with the same key was faster
             replayed = await self._replay(caller.tenant, keys, mark or b"")
             if replayed is not None:
                 return replayed
-        return [Accepted(task.id, task.pool, "queued") for task in new]
+        return [Accepted(task.id, task.pool, "held" if task.held else "queued") for task in new]
+
+    async def submit_within(
+        self, connection: HotConnection, caller: Caller, submissions: Sequence[Submission], keys: Sequence[str | None]
+    ) -> tuple[list[Accepted], Callable[[], None]]:
+        """Accept all in the caller's transaction, which has locked no task yet; call what is returned besides after
+        its commit. A task whose idempotency key is in use is left out. Rates and the queue's length bound nothing here.
+        """
+        pools = [await self._pool_of(item, None) for item in submissions]
+        for item, pool in zip(submissions, pools, strict=True):
+            self._check(item, pool, None)
+        new = [
+            new_task(caller, item, pool, key, None, None)
+            for item, pool, key in zip(submissions, pools, keys, strict=True)
+        ]
+        added, cancelled = await self._intake.insert_within(connection, new)
+        new = [task for task in new if task.id in added]
+        accepted = [Accepted(task.id, task.pool, "held" if task.held else "queued") for task in new]
+        return accepted, lambda: self._intake.committed(new, cancelled)
 
     async def cancel(self, caller: Caller, task_id: UUID, reason: str) -> TaskRecord:
-        """Cancel; a running executor is told. Cancelling twice changes nothing; raises TaskNotFound or TaskFinal."""
-        async with self._db.hot() as connection:
-            done = await queue.cancel(connection, caller.tenant, task_id, reason)
-            if done is not None and done["was"] == "running":
-                await notify(connection, CANCEL_TOPIC, f"{task_id}:{done['fence']}")
+        """Cancel a task and all its sub-tasks; running executors are told. Cancelling twice changes nothing; raises
+        TaskNotFound or TaskFinal."""
+        done = await self.cancel_many(caller.tenant, [task_id], reason)
         task = await self.get(caller, task_id)
-        if done is None and task.status != "cancelled":
+        if not done and task.status != "cancelled":
             raise TaskFinal(f"The task is {task.status} and stays so.", extra={"task_status": task.status})
-        self._hub.changed([task_id])
         return task
 
-    async def retry(self, caller: Caller, task_id: UUID) -> TaskRecord:
-        """Queue a failed task again, attempts counted from zero; raises TaskNotFound or NotFailed."""
+    async def cancel_many(
+        self, tenant: str, task_ids: Sequence[UUID], reason: str, code: str = "cancelled"
+    ) -> list[UUID]:
+        """Cancel those of these tasks that are not final, with all their sub-tasks; the ids of all that were."""
+        async with self._db.hot() as connection, connection.transaction():
+            done = await cancel_within(connection, tenant, task_ids, reason, code)
+        self._hub.changed(done.ids)
+        self._on_freed(done.freed)
+        return done.ids
+
+    async def cancel_orphans(self, limit: int) -> bool:
+        """Cancel sub-tasks whose caller has ended without them; whether there may be more."""
         async with self._db.hot() as connection:
-            done = await queue.retry(connection, caller.tenant, task_id)
+            rows = await queue.orphans(connection, limit)
+        for tenant in {row["tenant"] for row in rows}:
+            ids = [row["id"] for row in rows if row["tenant"] == tenant]
+            await self.cancel_many(tenant, ids, "The task that called it has ended.", "parent_ended")
+        return len(rows) == limit
+
+    async def retry(self, caller: Caller, task_id: UUID) -> TaskRecord:
+        """Queue a failed task again, attempts counted from zero; raises TaskNotFound, NotFailed or
+        HasCaller."""
+        done = await self.retry_many(caller.tenant, [task_id])
         task = await self.get(caller, task_id)
-        if done is None:
+        if not done and task.status == "failed" and task.parent_id is not None:
+            raise HasCaller(
+                "The task that called it has gone on or ended; retry that one: it calls again what failed.",
+                extra={"parent_id": str(task.parent_id)},
+            )
+        if not done:
             raise NotFailed(
                 f"Only a failed task can be retried; it is {task.status}.", extra={"task_status": task.status}
             )
-        self._hub.changed([task_id])
-        self._on_queued({task.pool})
         return task
+
+    async def retry_many(self, tenant: str, task_ids: Sequence[UUID]) -> list[UUID]:
+        """Queue those of these tasks that failed again; their ids. Finished steps stay; waits that ended badly are
+        waited for anew."""
+        async with self._db.hot() as connection:
+            rows = await queue.retry(connection, tenant, task_ids)
+        self._hub.changed([row["id"] for row in rows])
+        self._on_queued({row["pool"] for row in rows if row["key"] is None})
+        self._on_freed(Freed(keys=concurrency_keys(rows)))
+        return [row["id"] for row in rows]
 
     async def get(self, caller: Caller, task_id: UUID) -> TaskRecord:
         """A task of the caller's tenant; raises TaskNotFound."""
@@ -172,7 +217,7 @@ class Tasks:
                 task = await self.get(caller, task_id)
                 while not watch.stale and not task.final and not self._hub.closing and (left := until - now()) > 0:
                     await watch.changed(left)
-                    watch.tokens.clear()
+                    watch.take()
                 if task.final or self._hub.closing or until <= now():
                     return task
         finally:
@@ -189,7 +234,7 @@ class Tasks:
         agents = self._view.agents_of(pool)
         if not agents:
             return {"code": "no_agent", "message": f"No agent is registered in {pool!r}; the task waits for one."}
-        states = ", ".join(sorted({agent.status for agent in agents.values()}))
+        states = ", ".join(sorted({"stopped" if agent.stopped else agent.status for agent in agents.values()}))
         return {"code": "no_working_agent", "message": f"No agent of {pool!r} can work now ({states}); the task waits."}
 
     async def _pool_of(self, item: Submission, index: int | None) -> PoolRecord:
@@ -224,27 +269,3 @@ class Tasks:
         if len(found) < len(wanted) or any(task.request_hash != mark for task in found.values()):
             raise IdempotencyKeyReused("This Idempotency-Key was used with another request body.")
         return [Accepted(found[key].id, found[key].pool, found[key].status, replayed=True) for key in wanted]
-
-    async def _insert(self, groups: Sequence[list[NewTask]]) -> list[set[UUID]]:
-        async with self._db.hot() as connection:
-            if any(len(group) > 1 and group[0].idempotency_key is not None for group in groups):
-                added = await _insert_whole(connection, groups)
-            else:
-                added = await queue.insert(connection, [task for group in groups for task in group])
-        pools = {task.pool for group in groups for task in group}
-        pinned = any(task.pinned_agent_id is not None for group in groups for task in group)
-        (self._on_queued if pinned else self._on_inserted)(pools)
-        if any(task.run_at is not None or task.deadline_s is not None for group in groups for task in group):
-            self._on_delayed()
-        return [{task.id for task in group if task.id in added} for group in groups]
-
-
-async def _insert_whole(connection: HotConnection, groups: Sequence[list[NewTask]]) -> set[UUID]:
-    """The same, all of a group or none: a keyed batch may meet a shorter one that has its first keys already."""
-    async with connection.transaction():
-        added = await queue.insert(connection, [task for group in groups for task in group])
-        met = [group for group in groups if any(task.id not in added for task in group)]
-        partial = {task.id for group in met for task in group} & added
-        if partial:
-            await queue.withdraw(connection, partial)
-    return added - partial

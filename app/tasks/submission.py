@@ -34,6 +34,10 @@ class Submission:
     max_attempts: int | None = None
     synthetic: bool = False
     thread_id: str | None = None
+    labels: dict[str, str] | None = None
+
+
+_MARKED = tuple(name for name in Submission.__dataclass_fields__ if name != "labels")
 
 
 @dataclass(slots=True)
@@ -56,7 +60,8 @@ def keys_of(key: str | None, count: int, many: bool) -> list[str | None]:
 
 def mark_of(submissions: Sequence[Submission]) -> bytes:
     """SHA-256 of what was asked: the same key with another mark is another request."""
-    parts = [[getattr(item, name) for name in Submission.__dataclass_fields__] for item in submissions]
+    # Without labels it is as it was before there were labels: a key is remembered across an upgrade.
+    parts = [[getattr(item, name) for name in _MARKED] + ([item.labels] if item.labels else []) for item in submissions]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).digest()
 
 
@@ -65,7 +70,8 @@ def at(index: int | None, path: str, message: str) -> dict[str, object]:
     return {"errors": [{"path": path if index is None else f"tasks.{index}.{path}", "message": message}]}
 
 
-def _default_type(pool: PoolRecord) -> str:
+def default_type(pool: PoolRecord) -> str:
+    """What a pool does best: the type of a task that names only the pool."""
     return max(pool.skills, key=lambda name: (pool.skills[name], name)) if pool.skills else pool.name
 
 
@@ -78,7 +84,7 @@ def new_task(
         tenant=caller.tenant,
         submitted_by=caller.id,
         pool=pool.name,
-        type=item.type or _default_type(pool),
+        type=item.type or default_type(pool),
         payload=dump_json(item.payload),
         priority=item.priority,
         max_attempts=item.max_attempts or pool.max_attempts,
@@ -92,4 +98,5 @@ def new_task(
         idempotency_key=key,
         request_hash=mark,
         traceparent=trace,
+        labels=dump_json(item.labels) if item.labels else None,
     )

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.registry.wire import NAME, TYPE_NAME
+from app.tasks.labels import Labels
 from app.tasks.submission import Submission
 
 MAX_BATCH = 1000
@@ -39,6 +40,7 @@ class TaskIn(BaseModel):
             "examples": [
                 {"pool": "log_analyzer", "payload": {"log": "2026-11-20 20:25:00 status installed libc6:amd64 2.36"}},
                 {"type": "log_analysis", "payload": {"log": "…"}, "priority": 5, "deadline_s": 60},
+                {"pool": "log_analyzer", "payload": {"log": "…"}, "labels": {"team": "search", "project": "index-v2"}},
             ]
         },
     )
@@ -56,6 +58,9 @@ class TaskIn(BaseModel):
     max_attempts: int | None = Field(None, ge=1, le=100, description="Instead of the pool's.")
     synthetic: bool = Field(False, description="A probe, not a user's work.")
     thread_id: Key | None = Field(None, description="The conversation it belongs to.")
+    labels: Labels | None = Field(
+        None, description="Whose work it is; costs are told apart by it. Sub-tasks have it too."
+    )
 
     @model_validator(mode="after")
     def _addressed(self) -> TaskIn:
@@ -73,7 +78,7 @@ class BatchIn(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"tasks": [{"pool": "log_analyzer", "payload": {"log": "a"}}, {"type": "log_analysis"}]}]
+            "examples": [{"tasks": [{"pool": "log_analyzer", "labels": {"team": "search"}}, {"type": "log_analysis"}]}]
         },
     )
     tasks: list[TaskIn] = Field(min_length=1, max_length=MAX_BATCH)
@@ -117,7 +122,13 @@ TASK_EXAMPLE: dict[str, Any] = {
     "cost_usd": None,
     "complexity": 0.5,
     "synthetic": False,
+    "labels": {"team": "search"},
     "concurrency_key": None,
+    "thread_id": None,
+    "parent_id": None,
+    "root_id": None,
+    "depth": 0,
+    "waited_s": 0.0,
     "run_at": None,
     "next_attempt_at": None,
     "start_deadline_at": None,
@@ -126,6 +137,9 @@ TASK_EXAMPLE: dict[str, Any] = {
     "finished_at": "2026-11-20T20:25:00.930Z",
     "notice": None,
 }
+
+
+_DURABLE: dict[str, Any] = {"waiting": None, "children": {}, "steps": []}
 
 
 class TaskSummary(BaseModel):
@@ -144,7 +158,13 @@ class TaskSummary(BaseModel):
     cost_usd: str | None
     complexity: float
     synthetic: bool
+    labels: dict[str, str]
     concurrency_key: str | None
+    thread_id: str | None
+    parent_id: UUID | None = Field(description="The task that called it.")
+    root_id: UUID | None = Field(description="The first task of its line; null: itself.")
+    depth: int
+    waited_s: float = Field(description="Seconds it waited for approvals, sub-tasks, events and timers so far.")
     run_at: datetime | None
     next_attempt_at: datetime | None = Field(description="Queued, but not before this time.")
     start_deadline_at: datetime | None
@@ -154,19 +174,70 @@ class TaskSummary(BaseModel):
     notice: Notice | None
 
 
+class WaitingOut(BaseModel):
+    """What a waiting (or held) task waits for. `until`: when it goes on, or is decided, without it."""
+
+    reason: str = Field(description="approval, call, event or timer")
+    step: str
+    since: datetime
+    until: datetime | None
+    event: str | None
+    approval_id: UUID | None
+
+
+class StepOut(BaseModel):
+    name: str
+    at: datetime
+
+
+class StepResult(StepOut):
+    """`failed`: what it waited for ended badly; a replay waits anew from here on."""
+
+    failed: bool
+    result: Any
+
+
+class StepList(BaseModel):
+    """All finished steps of a task; a task has 1,000 at most, so there are no pages."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "items": [
+                        {"name": "mine", "at": "2026-11-20T20:25:00Z", "failed": False, "result": {"lines": 5880}}
+                    ],
+                    "next_page_token": None,
+                }
+            ]
+        }
+    )
+    items: list[StepResult]
+    next_page_token: str | None
+
+
 class TaskOut(TaskSummary):
     """A task as a whole."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {**TASK_EXAMPLE, "payload": {"log": "…"}, "result": {"lines": 1, "template_count": 1}, "usage": []}
+                {
+                    **TASK_EXAMPLE,
+                    "payload": {"log": "…"},
+                    "result": {"lines": 1, "template_count": 1},
+                    "usage": [],
+                    **_DURABLE,
+                }
             ]
         }
     )
     payload: Any
     result: Any
     usage: list[UsageOut]
+    waiting: WaitingOut | None
+    children: dict[str, int] = Field(description="Sub-tasks by status.")
+    steps: list[StepOut] = Field(description="Finished steps, in order.")
 
 
 class TaskPage(BaseModel):

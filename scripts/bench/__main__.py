@@ -19,7 +19,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from scripts.bench import backlog, choice, dispatch, fleet, latency, managers, profile, streams, submit
+from scripts.bench import (
+    backlog,
+    budgeted,
+    choice,
+    costs,
+    dispatch,
+    fleet,
+    latency,
+    managers,
+    profile,
+    streams,
+    submit,
+    waiting,
+)
 from scripts.bench.targets import Target
 
 ROUNDS = 3
@@ -50,6 +63,11 @@ FIGURES: Mapping[str, Figure] = {
         lambda given: dispatch.measure(given.rounds, count=1_000),
         dispatch.TARGETS,
     ),
+    "budgets": Figure(
+        lambda given: budgeted.measure(given.rounds),
+        lambda given: budgeted.measure(given.rounds, count=1_000),
+        budgeted.TARGETS,
+    ),
     "latency": Figure(
         lambda given: latency.measure(given.rounds),
         lambda given: latency.measure(given.rounds, seconds=2),
@@ -59,6 +77,11 @@ FIGURES: Mapping[str, Figure] = {
         lambda given: backlog.measure(given.rounds, given.backlog or backlog.BACKLOG, given.history or backlog.HISTORY),
         lambda given: backlog.measure(given.rounds, given.backlog or 20_000, given.history or 50_000, count=1_000),
         backlog.TARGETS,
+    ),
+    "costs": Figure(
+        lambda given: costs.measure(given.rounds),
+        lambda given: costs.measure(given.rounds, count=100_000),
+        costs.TARGETS,
     ),
     "fleet": Figure(
         lambda given: fleet.measure(given.rounds),
@@ -74,6 +97,11 @@ FIGURES: Mapping[str, Figure] = {
         lambda given: streams.measure(given.rounds),
         lambda given: streams.measure(given.rounds, count=100, seconds=3.0),
         streams.TARGETS,
+    ),
+    "waiting": Figure(
+        lambda given: waiting.measure(given.rounds),
+        lambda given: waiting.measure(given.rounds, waiting=500, count=1_000),
+        waiting.TARGETS,
     ),
     "managers": Figure(
         lambda given: managers.measure(given.rounds),

@@ -86,17 +86,18 @@ async def load(database_url: str, *, queued: int, finished: int) -> float:
     """Insert so many tasks of each kind, then vacuum, analyze and checkpoint. The database's size in 10^9 bytes."""
     connection = await asyncpg.connect(database_url)
     try:
-        await _configure(connection, [f"SET {name} = {value}" for name, value in LOADING.items()])
+        await configure(connection, [f"SET {name} = {value}" for name, value in LOADING.items()])
         await _fill(connection, database_url, queued, finished)
         await connection.execute("VACUUM (ANALYZE) tasks, attempts, events, queue_tags")
-        await _configure(connection, [f"RESET {name}" for name in LOADING])
+        await configure(connection, [f"RESET {name}" for name in LOADING])
         await connection.execute("CHECKPOINT")
         return float(await connection.fetchval("SELECT pg_database_size(current_database())")) / 1e9
     finally:
         await connection.close()
 
 
-async def _configure(connection: Connection, changes: Sequence[str]) -> None:
+async def configure(connection: Connection, changes: Sequence[str]) -> None:
+    """Change settings of the whole server."""
     for change in changes:
         await connection.execute(f"ALTER SYSTEM {change}")
     await connection.execute("SELECT pg_reload_conf()")

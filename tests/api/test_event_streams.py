@@ -16,7 +16,7 @@ from tests.api.verbs import Failing, Gate, put_pool, read, refused, register, ru
 from tests.support.stub_agent import stream
 
 App = tuple[httpx.AsyncClient, Yard]
-Event = tuple[int | None, str, Any]
+Event = tuple[str | None, str, Any]
 
 
 async def events_of(response: httpx.Response) -> AsyncIterator[Event]:
@@ -29,15 +29,14 @@ async def events_of(response: httpx.Response) -> AsyncIterator[Event]:
             name, _, value = line.partition(": ")
             frame[name] = value
         elif frame:
-            number = frame.get("id")
-            yield None if number is None else int(number), frame["event"], json.loads(frame["data"])
+            yield frame.get("id"), frame["event"], json.loads(frame["data"])
             frame = {}
 
 
 @asynccontextmanager
-async def following(client: httpx.AsyncClient, task_id: str, after: int | None = None) -> AsyncIterator[Any]:
+async def following(client: httpx.AsyncClient, task_id: str, after: str | None = None) -> AsyncIterator[Any]:
     """An open stream of a task's events."""
-    headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": str(after)})
+    headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": after})
     async with client.stream("GET", f"/v1/tasks/{task_id}/events", headers=headers) as response:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
@@ -45,7 +44,7 @@ async def following(client: httpx.AsyncClient, task_id: str, after: int | None =
         yield events_of(response)
 
 
-async def all_events(client: httpx.AsyncClient, task_id: str, after: int | None = None) -> list[Event]:
+async def all_events(client: httpx.AsyncClient, task_id: str, after: str | None = None) -> list[Event]:
     """The stream to its end."""
     async with asyncio.timeout(10), following(client, task_id, after) as events:
         return [event async for event in events]
@@ -80,18 +79,48 @@ async def test_a_stream_begins_with_a_snapshot_and_ends_with_the_task(served: Ap
     task_id = await submit(client)
     async with asyncio.timeout(20), following(client, task_id) as events:
         number, name, snapshot = await anext(events)
-        assert (number, name, snapshot["id"], snapshot["status"]) == (1, "snapshot", task_id, "queued")
+        assert (number, name, snapshot["id"], snapshot["status"]) == ("1", "snapshot", task_id, "queued")
         await register(client, agent.url)
         assert (await anext(events))[1:2] == ("task.running",)
         talk.go.set()
         rest = [event async for event in events]
-    stored = [event for event in rest if event[1] != "token"]
-    assert [event[0] for event in stored] == list(range(3, 3 + len(stored)))
-    assert [event[2]["data"]["percent"] for event in stored if event[1] == "task.progress"] == [10, 20, 30, 40]
-    assert stored[-1][1] == "task.succeeded"
-    tokens = [event for event in rest if event[1] == "token"]
-    assert [token[2]["text"] for token in tokens] == ["to", "ken"]
-    assert {token[0] for token in tokens} == {None}  # not stored, so not a place to resume from
+    assert [(place, name) for place, name, _ in rest] == [
+        ("3", "task.progress"), ("4", "task.progress"), ("4-1-1", "token"), ("4-1-2", "token"),
+        ("5", "task.progress"), ("6", "task.progress"), ("7", "task.succeeded"),
+    ]  # fmt: skip
+    stored = [data["data"] for _, name, data in rest if name == "task.progress"]
+    assert [(data["percent"], data["note"], data["tokens"]) for data in stored] == [
+        (10, 1, 0), (20, 2, 0), (30, 3, 2), (40, 4, 2),
+    ]  # fmt: skip
+    assert [data for _, name, data in rest if name == "token"] == [{"text": "to"}, {"text": "ken"}]
+
+
+async def test_a_stream_is_resumed_at_any_event_or_token(served: App, agents: Any) -> None:
+    client, _ = served
+    talk = Talking()
+    talk.go.set()
+    agent = await agents(handler=talk)
+    await put_pool(client)
+    await register(client, agent.url)
+    task_id = (await run(client))["id"]
+    whole = await all_events(client, task_id, "0")
+    assert [place for place, _, _ in whole] == ["1", "2", "3", "4", "4-1-1", "4-1-2", "5", "6", "7"]
+    for index, (place, _, _) in enumerate(whole):
+        assert await all_events(client, task_id, place) == whole[index + 1 :]
+
+
+async def test_tokens_that_are_not_kept_any_more_are_told(app: App, agents: Any) -> None:
+    client, yard = app
+    talk = Talking()
+    talk.go.set()
+    agent = await agents(handler=talk)
+    await put_pool(client)
+    await register(client, agent.url)
+    task_id = (await run(client))["id"]
+    await yard.nerve.run(lambda redis: redis.flushdb())
+    whole = await all_events(client, task_id, "4-1-1")
+    assert whole[0] == ("4-1-2", "gap", {"reason": "tokens_gone", "missing": 1})
+    assert [place for place, _, _ in whole[1:]] == ["5", "6", "7"]
 
 
 async def test_a_stream_is_resumed_without_gaps_or_repeats(served: App, agents: Any) -> None:
@@ -101,20 +130,20 @@ async def test_a_stream_is_resumed_without_gaps_or_repeats(served: App, agents: 
     await put_pool(client)
     await register(client, agent.url)
     task_id = await submit(client)
-    seen: list[int] = []
-    async with asyncio.timeout(20), following(client, task_id, 0) as events:
+    seen: list[str] = []
+    async with asyncio.timeout(20), following(client, task_id, "0") as events:
         async for number, _, _ in events:
             seen.append(number)
             if len(seen) == 3:
                 break  # the connection is lost in the middle of it
     talk.go.set()
     await until_status(client, task_id, "succeeded")
-    seen += [number for number, _, _ in await all_events(client, task_id, seen[-1]) if number is not None]
-    assert seen == list(range(1, len(seen) + 1))
+    rest = await all_events(client, task_id, seen[-1])
+    seen += [place for place, name, _ in rest if name != "token"]
+    assert seen == [str(n) for n in range(1, len(seen) + 1)]
+    assert [data["text"] for _, name, data in rest if name == "token"] == ["to", "ken"]
     page = (await client.get(f"/v1/tasks/{task_id}/events", headers={"Accept": "application/json"})).json()
-    assert [event["seq"] for event in page["items"]] == seen
-    for after in range(len(seen)):
-        assert [event[0] for event in await all_events(client, task_id, after)] == seen[after:]
+    assert [str(event["seq"]) for event in page["items"]] == seen
 
 
 async def test_a_final_task_has_a_short_stream(client: httpx.AsyncClient, agents: Any) -> None:
@@ -128,8 +157,9 @@ async def test_a_final_task_has_a_short_stream(client: httpx.AsyncClient, agents
     assert last is not None
     # Somebody who has seen all of it gets an end, not silence.
     assert await all_events(client, task["id"], last) == []
-    ahead = await client.get(f"/v1/tasks/{task['id']}/events", headers={"Last-Event-ID": str(last + 100)})
-    assert (ahead.status_code, ahead.json()["code"]) == (400, "bad_request")
+    for place in (f"{int(last) + 100}", f"{int(last) + 1}-1-1"):
+        ahead = await client.get(f"/v1/tasks/{task['id']}/events", headers={"Last-Event-ID": place})
+        assert (ahead.status_code, ahead.json()["code"]) == (400, "bad_request")
 
 
 async def test_a_replayed_task_has_one_history(client: httpx.AsyncClient, agents: Any) -> None:
@@ -139,7 +169,7 @@ async def test_a_replayed_task_has_one_history(client: httpx.AsyncClient, agents
     task = await run(client)
     assert (await client.post(f"/v1/tasks/{task['id']}/retry")).status_code == 200
     await until_status(client, task["id"], "succeeded")
-    names = [name for _, name, _ in await all_events(client, task["id"], 0)]
+    names = [name for _, name, _ in await all_events(client, task["id"], "0")]
     assert names == [
         "task.queued", "task.running", "task.retrying", "task.running", "task.failed",
         "task.replayed", "task.running", "task.succeeded",
@@ -183,7 +213,7 @@ async def test_a_page_of_events_by_json(client: httpx.AsyncClient, agents: Any) 
     assert [event["type"] for event in seen] == ["task.queued", "task.running"] + ["task.progress"] * 5 + [
         "task.succeeded"
     ]
-    assert seen[3]["data"] == {"percent": 1.0, "message": "step 1"}
+    assert seen[3]["data"] == {"percent": 1.0, "message": "step 1", "fence": 1, "note": 2, "tokens": 0}
     other = await submit(client)
     foreign = (
         await client.get(f"/v1/tasks/{task_id}/events", params={"page_size": 1}, headers={"Accept": "application/json"})
@@ -197,10 +227,10 @@ async def test_a_page_of_events_by_json(client: httpx.AsyncClient, agents: Any) 
 async def test_a_place_that_cannot_be_is_refused(client: httpx.AsyncClient) -> None:
     await put_pool(client)
     task_id = await submit(client)
-    for value in ("-1", "x", "1.5", "+1", "1e3", " ", "9999999999", "\u0662", "0x1"):
+    for value in ("-1", "x", "1.5", "+1", "1e3", " ", "9999999999", "\u0662", "0x1", "1-2", "1-2-", "1-2-3-4"):
         headers = {"Last-Event-ID": value.encode()}
         answer = await client.get(f"/v1/tasks/{task_id}/events", headers=headers)  # type: ignore[arg-type]
         refused(answer, 400, "bad_request")
-    too_long = await client.get(f"/v1/tasks/{task_id}/events", headers={"Last-Event-ID": "1" * 21})
+    too_long = await client.get(f"/v1/tasks/{task_id}/events", headers={"Last-Event-ID": "1" * 49})
     refused(too_long, 422, "validation_error")
     assert (await read(client, task_id))["status"] == "queued"

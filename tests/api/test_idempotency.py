@@ -47,7 +47,13 @@ async def test_another_body_is_refused_and_writes_nothing(app: App) -> None:
     await put_pool(client, "other")
     await post(client, BODY, "k")
     before = await rows(yard)
-    for change in ({"payload": 2}, {"priority": 1}, {"pool": "other"}, {"run_at": "2030-01-01T00:00:00Z"}):
+    for change in (
+        {"payload": 2},
+        {"priority": 1},
+        {"pool": "other"},
+        {"run_at": "2030-01-01T00:00:00Z"},
+        {"labels": {"team": "search"}},
+    ):
         refused(await post(client, {**BODY, **change}, "k"), 422, "idempotency_key_reused")
     assert await rows(yard) == before
 

@@ -26,7 +26,7 @@ from tests.api.verbs import new_key, put_pool, register, run, submit
 from tests.support.service import Fleet, Manager
 
 EXAMPLES = 20
-BUDGET_S = 90.0
+BUDGET_S = 300.0
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import httpx
 
+from app.registry.fleet_wire import ScaleIn
 from app.wiring import Yard
 from tests.api.verbs import Gate, bearer, new_key, put_pool, read, refused, register, run, submit, until, until_status
 
@@ -23,8 +24,8 @@ async def test_a_pool_is_defined_read_replaced_and_listed(client: httpx.AsyncCli
     body = {
         "description": "d", "skills": {"a": 0.5, "b": 1}, "slots": 3, "balancer": "round_robin", "timeout_s": 9,
         "max_attempts": 2, "retry": {"initial_s": 2, "max_s": 5, "factor": 3, "jitter": 0},
-        "scale": {"min": 0, "max": 0}, "launch": {"kind": "external"}, "input_schema": {"type": "object"},
-        "output_schema": {},
+        "scale": ScaleIn(min=0, max=0, wait_s=5).model_dump(), "launch": {"kind": "external"},
+        "input_schema": {"type": "object"}, "output_schema": {},
     }  # fmt: skip
     made = (await client.put("/v1/pools/one", json=body)).json()
     assert {name: made[name] for name in body} == body

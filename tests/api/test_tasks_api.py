@@ -182,3 +182,24 @@ async def test_page_tokens_are_checked_on_every_list(client: httpx.AsyncClient) 
     for path in lists[1:]:
         foreign = await client.get(path, params={"page_token": good}, headers={"Accept": "application/json"})
         refused(foreign, 400, "bad_page_token")
+
+
+async def test_labels_are_kept_shown_and_checked_alone_and_in_a_batch(app: App) -> None:
+    client, yard = app
+    await put_pool(client)
+    team = {"team": "search", "cost/center": "é 1"}
+    one = (await client.post("/v1/tasks", json={"pool": "echo", "labels": team})).json()["id"]
+    batch = {"tasks": [{"pool": "echo", "labels": {"n": "1"}}, {"pool": "echo", "labels": {}}, {"pool": "echo"}]}
+    made = [item["id"] for item in (await client.post("/v1/tasks/batch", json=batch)).json()["tasks"]]
+    assert (await client.get(f"/v1/tasks/{one}")).json()["labels"] == team
+    listed = {item["id"]: item["labels"] for item in (await client.get("/v1/tasks")).json()["items"]}
+    assert [listed[task_id] for task_id in (one, *made)] == [team, {"n": "1"}, {}, {}]
+    async with yard.db.hot() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM tasks WHERE labels IS NULL") == 2
+    for labels, path in (({"Team": "x"}, "labels"), ({"team": "a\nb"}, "labels"), ({"team": 1}, "labels.team")):
+        body = {"pool": "echo", "labels": labels}
+        problem = refused(await client.post("/v1/tasks", json=body), 422, "validation_error")
+        assert problem["errors"][0]["path"] == path
+        problem = refused(await client.post("/v1/tasks/batch", json={"tasks": [body]}), 422, "validation_error")
+        assert problem["errors"][0]["path"] == f"tasks.0.{path}"
+    assert (await rows(yard))["tasks"] == 4

@@ -69,7 +69,7 @@ async def read(client: httpx.AsyncClient, task_id: str) -> dict[str, Any]:
     return dict(answer.json())
 
 
-async def until(check: Callable[[], Awaitable[Any]], within_s: float = 15.0) -> Any:
+async def until(check: Callable[[], Awaitable[Any]], within_s: float = 60.0) -> Any:
     """The first true answer of `check`; fails when there is none in time."""
     async with asyncio.timeout(within_s):
         while not (found := await check()):

@@ -5,10 +5,8 @@ into that one.
 """
 
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +16,8 @@ import httpx
 import pytest
 from cli_service import ROOT, YARD, Service, plain_environment, until
 from cli_stub_agent import StubAgent
+
+from tests.support.folders import server_folder
 
 
 @contextmanager
@@ -60,14 +60,11 @@ def _stub() -> Iterator[StubAgent]:
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
-    root = Path(tempfile.mkdtemp(prefix="yard-cli-")).resolve()
-    root.chmod(0o755)
-    try:
+    with server_folder("yard-cli-") as root:
+        root.chmod(0o755)
         with _serving(root / "data") as url, _stub() as stub:
             key = (root / "data" / "admin.key").read_text().strip()
             yield Service(root / "data", url, key, stub, _registered(url, key, stub))
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def _registered(url: str, key: str, stub: StubAgent) -> str:

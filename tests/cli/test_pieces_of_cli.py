@@ -194,6 +194,10 @@ def test_a_task_as_lines_and_as_a_picture() -> None:
         ("lost", "cannot reach"),
         ("task.retrying", {"data": {"attempt": 1, "code": "timeout", "message": "too slow", "delay_s": 2.0}}),
         ("task.later", {"data": {}}),
+        ("task.step", {"data": {"name": "mine", "fence": 1, "note": 2, "tokens": 2}}),
+        ("gap", {"reason": "tokens_gone", "missing": 7}),
+        ("task.waiting", {"data": {"step": "ask", "reason": "approval"}}),
+        ("approval.requested", {"seq": 9, "data": {"action": "shell", "approval_id": "x"}}),
     ]
     out, picture = io.StringIO(), Picture(ID)
     printer = Printer(out)
@@ -209,8 +213,19 @@ def test_a_task_as_lines_and_as_a_picture() -> None:
         "connection lost cannot reach",
         "retrying   too slow (timeout), again in 2 s",
         "later",
+        "step       mine",
+        "gap        7 pieces of text are missing",
+        "waiting    for an approval, at step ask",
+        "approval.requested asks to shell (x)",
     ]
-    assert list(picture.messages) == ["retrying: too slow (timeout), again in 2 s"]
+    assert list(picture.messages) == [
+        "retrying: too slow (timeout), again in 2 s",
+        "step: mine",
+        "7 pieces of text are missing",
+        "waiting: for an approval, at step ask",
+        "approval.requested: asks to shell (x)",
+    ]
+    assert picture.status == "waiting"
 
 
 def test_exit_codes() -> None:

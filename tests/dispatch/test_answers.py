@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.dispatch.executors.answers import MAX_USAGE_ROWS, SseReader, StreamState, of_json, of_status
 from app.dispatch.executors.base import Ending, Failed, Refused, Succeeded
+from app.tasks.queue import UsageRow
 
 
 @dataclass
@@ -19,12 +20,19 @@ class Heard:
     """A sink that keeps what it is told."""
 
     told: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    spent: list[UsageRow] = field(default_factory=list)
 
     def progress(self, data: dict[str, object]) -> None:
         self.told.append(("progress", data))
 
     def token(self, data: dict[str, object]) -> None:
         self.told.append(("token", data))
+
+    def step(self, name: str, result: str) -> None:
+        self.told.append(("step", {name: result}))
+
+    def usage(self, row: UsageRow) -> None:
+        self.spent.append(row)
 
 
 def read(*chunks: bytes, limit: int = 1000) -> list[tuple[str, bytes]]:
@@ -182,7 +190,6 @@ def test_a_stream_reports_adds_up_usage_and_ends_with_its_result() -> None:
         ("token", {"text": "hi"}),
         ("usage", {"model": "a", "input_tokens": 1}),
         ("usage", {"model": "a", "output_tokens": 2}),
-        ("later_version", {"x": 1}),
         ("result", {"result": [1]}),
         ("result", {"result": "never"}),
     )
@@ -203,7 +210,9 @@ def test_a_stream_reports_adds_up_usage_and_ends_with_its_result() -> None:
         (("result", b"{"), "executor_bad_response", True),
         (("usage", {"model": 1}), "executor_bad_response", True),
         (("token", {"text": "x" * 300}), "executor_too_large", False),
-        (("suspend", {"reason": "timer"}), "unsupported_event", False),
+        (("suspend", {"reason": "timer"}), "bad_suspend", False),
+        (("step", {"name": "a"}), "bad_step", False),
+        (("dance", {}), "executor_unknown_event", False),
     ],
 )
 def test_faults_in_a_stream_keep_what_was_used(event: tuple[str, Any], code: str, retry: bool) -> None:

@@ -15,7 +15,7 @@ from app.dispatch.balancers.base import Outcome, TaskView
 from app.dispatch.executors.base import Ending, Failed, Refused, Request, Sink, Succeeded
 from app.registry.records import AgentRecord, PoolRecord
 from app.settings import DispatchSettings
-from app.tasks.queue import Settled, Started
+from app.tasks.queue import Note, Settled, Started
 from tests.dispatch.records import agent_record, pool_record, ready_task
 
 type Act = Callable[[Request, Sink], Awaitable[Ending]]
@@ -36,7 +36,7 @@ class Bench:
         self.tokens: list[dict[str, object]] = []
         self.notes_waiting = 0
         me: Any = self
-        self.attempts = Attempts(me, me, me, me, Clock(), DispatchSettings(), self.freed)
+        self.attempts = Attempts(me, me, me, me, Clock(), DispatchSettings(), self.freed, price=lambda row, _at: row)
         self.agent = agent_record()
 
     async def execute(self, url: str, request: Request, sink: Sink) -> Ending:
@@ -64,13 +64,13 @@ class Bench:
         self.settled.append(ended)
         return True
 
-    def note(self, note: tuple[UUID, int, str, str]) -> asyncio.Future[bool]:
-        self.notes.append(note[3])
+    def note(self, note: Note) -> asyncio.Future[bool]:
+        self.notes.append(note.data)
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         future.set_result(True)
         return future
 
-    def token(self, task_id: UUID, data: dict[str, object]) -> None:
+    def token(self, task_id: UUID, fence: int, n: int, note: int, data: dict[str, object]) -> None:
         self.tokens.append(data)
 
     def freed(self, pool: str) -> None:
@@ -202,7 +202,7 @@ async def test_progress_is_stored_in_order_and_tokens_pass() -> None:
 
     bench = Bench(act)
     await bench.end(bench.begin())
-    assert bench.notes == [f'{{"percent":{n}}}' for n in range(5)]
+    assert bench.notes == [f'{{"percent":{n},"fence":1,"note":{n + 1},"tokens":{n}}}' for n in range(5)]
     assert [data["text"] for data in bench.tokens] == list("01234")
 
 

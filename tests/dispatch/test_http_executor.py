@@ -7,6 +7,7 @@ import gzip
 import json
 import tracemalloc
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -62,9 +63,21 @@ async def test_what_is_sent_and_read(executor: HttpExecutor) -> None:
     head, _, body = seen[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /execute HTTP/1.1") and b"traceparent: 00-aa-bb-01" in head
     assert json.loads(body) == {
-        "task_id": str(UUID(int=5)), "attempt": 1, "fence": 3, "type": "work", "payload": {"n": 1}, "steps": {},
-        "resume": None, "thread_id": "thread", "deadline": "2026-01-01T00:00:00Z",
+        "task_id": str(UUID(int=5)), "attempt": 1, "fence": 3, "replay": 0, "type": "work", "payload": {"n": 1},
+        "steps": {}, "resume": None, "thread_id": "thread", "deadline": "2026-01-01T00:00:00Z",
     }  # fmt: skip
+
+
+async def test_a_model_hint_is_sent_where_there_is_one(executor: HttpExecutor) -> None:
+    seen: list[bytes] = []
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await read_request(reader))
+        writer.write(framed(JSON, b'{"result": 1}'))
+
+    async with raw_server(speak) as url:
+        await executor.execute(url, replace(REQUEST, model_hint={"gpt-5": "gpt-4o-mini"}), Heard())
+    assert json.loads(seen[0].partition(b"\r\n\r\n")[2])["model_hint"] == {"gpt-5": "gpt-4o-mini"}
 
 
 async def test_a_stream_of_events(executor: HttpExecutor) -> None:

@@ -154,6 +154,7 @@ async def test_a_summary_that_is_no_json_is_not_shared_and_counted(two: Two) -> 
             return {"v": object()}
 
     strategy.learner = Odd(two.first.yard.placer._rng)
+    await two.redis.delete(two.key)  # what its loop may have shared before
     two.first.teach(two.agents[0], 2.0)
     await two.tick()
     assert strategy.guarded.errors >= 1

@@ -19,7 +19,8 @@ from tests.support.service import Backing
 
 POOL = "echo"
 RESULTS = 40
-QUICK = DispatchSettings(grace_s=1.0, lease_s=2.0, heartbeat_interval_s=0.2)
+# They meet soon and stay together: a machine that stalls for seconds must not part them.
+QUICK = DispatchSettings(grace_s=1.0, lease_s=60.0, heartbeat_interval_s=0.2)
 
 
 @dataclass

@@ -2,10 +2,8 @@
 which the servers' account passes through it, whenever another run begins."""
 
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from embedded_probes import Holder, servers_below
 
 from app.embedded import EmbeddedServers
+from tests.support.folders import server_folder
 
 HOLDER = Path(__file__).with_name("holder.py")
 
@@ -21,11 +20,10 @@ HOLDER = Path(__file__).with_name("holder.py")
 @contextmanager
 def _short_directory() -> Iterator[Path]:
     """A short empty directory; whatever a failed test leaves running in it is ended."""
-    path = Path(tempfile.mkdtemp(prefix="yard-test-")).resolve()
-    yield path
-    for process in servers_below(path):
-        process.kill()
-    shutil.rmtree(path)
+    with server_folder("yard-test-") as path:
+        yield path
+        for process in servers_below(path):
+            process.kill()
 
 
 @pytest.fixture

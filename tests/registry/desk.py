@@ -28,8 +28,8 @@ class Desk:
         self.db, clock = db, HandClock()
         authenticator = Authenticator(db, AuthSettings(pepper="p" * 32), clock)
         self.registry = Registry(
-            db, authenticator, AllowList(["127.0.0.0/8"]), balancers=lambda: ["round_robin"], allow_process=True,
-            silent_after_s=60.0,
+            db, authenticator, AllowList(["127.0.0.0/8"]), balancers=lambda: ["round_robin"],
+            launches=("process", "kubernetes"), silent_after_s=60.0,
         )  # fmt: skip
 
     async def pool(self, name: str = "p", **fields: Any) -> None:

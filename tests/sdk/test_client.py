@@ -30,6 +30,7 @@ class FakeApi:
             Route("/v1/tasks", self.page, methods=["GET"]),
             Route("/v1/agents", self.page, methods=["GET"]),
             Route("/v1/pools", self.page, methods=["GET"]),
+            Route("/v1/approvals", self.page, methods=["GET"]),
             Route("/{path:path}", self.accept, methods=["POST", "PUT"]),
         ]
         self.app = Starlette(routes=routes)
@@ -77,7 +78,7 @@ class FakeApi:
         return StreamingResponse(say(), media_type="text/event-stream")
 
 
-def event(number: int, kind: str, **data: Any) -> str:
+def event(number: int | str, kind: str, **data: Any) -> str:
     return f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n"
 
 
@@ -136,6 +137,43 @@ async def test_events_resume_after_breaks_and_overload(api: tuple[FakeApi, Clien
     assert seen == [("1", "snapshot"), ("2", "task.started"), ("3", "task.progress"), ("4", "task.succeeded")]
     resumed = [headers.get("last-event-id") for _, path, headers, _ in fake.requests if "/events" in path]
     assert resumed == [None, "2", "2", "3"]
+
+
+async def test_approvals_and_sent_events_reach_their_routes(api: tuple[FakeApi, Client]) -> None:
+    fake, client = api
+    assert [item["id"] async for item in client.approvals(status="pending", pool="echo")] == ["a", "b", "c"]
+    fake.requests.clear()
+    await client.approve("a/1", "h1")
+    await client.approve("a1", "h1", reason="fine", args=None)
+    await client.reject("a1", reason="no")
+    await client.reject("a1", "h1")
+    await client.send_event("paid", {"sum": 3})
+    await client.send_event("paid", task_id="t1")
+    assert [(path, body) for _, path, _, body in fake.requests] == [
+        ("/v1/approvals/a/1/approve", {"payload_hash": "h1"}),  # the server's view: it arrived as a%2F1
+        ("/v1/approvals/a1/approve", {"payload_hash": "h1", "reason": "fine", "args": None}),
+        ("/v1/approvals/a1/reject", {"reason": "no"}),
+        ("/v1/approvals/a1/reject", {"payload_hash": "h1"}),
+        ("/v1/events", {"name": "paid", "data": {"sum": 3}}),
+        ("/v1/events", {"name": "paid", "data": None, "task_id": "t1"}),
+    ]
+
+
+async def test_events_resume_after_tokens_and_gaps(api: tuple[FakeApi, Client]) -> None:
+    """Ids are opaque: a token's is "event-fence-n"; a gap and a snapshot are events like others."""
+    fake, client = api
+    fake.streams = [
+        ["retry: 10\n\n", event("12-3-344", "token", text="a"), event("12-3-345", "token", text="b"), "BREAK"],
+        [event(14, "gap", missed=2), event(14, "snapshot", status="running"), "data: 1\n\n", "BREAK"],
+        [event("14-3-400", "token", text="c"), event(15, "task.succeeded")],
+    ]
+    seen = [(e.id, e.type) async for e in client.events("t1", "12-3-343")]
+    assert seen == [
+        ("12-3-344", "token"), ("12-3-345", "token"), ("14", "gap"), ("14", "snapshot"), ("14", "message"),
+        ("14-3-400", "token"), ("15", "task.succeeded"),
+    ]  # fmt: skip
+    resumed = [headers.get("last-event-id") for _, path, headers, _ in fake.requests if "/events" in path]
+    assert resumed == ["12-3-343", "12-3-345", "14"]
 
 
 async def test_events_end_when_the_stream_ends_and_the_task_is_final(api: tuple[FakeApi, Client]) -> None:

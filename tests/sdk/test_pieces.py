@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from yardmaster import Agent, Event, Limits
 from yardmaster.call import Call
 from yardmaster.keeping import Fences, KeptResults
-from yardmaster.outcome import Kept, encode, succeeded
+from yardmaster.outcome import Kept, succeeded
 from yardmaster.serving import watch_supervisor
 from yardmaster.settings import Settings
 from yardmaster.sse import Decoder, frame
+from yardmaster.storable import encode
 
 
 @given(st.lists(st.tuples(st.sampled_from(["progress", "token"]), st.text())))
@@ -51,6 +52,17 @@ def test_kept_results_are_bounded_by_number_bytes_and_age() -> None:
     assert kept.find(_call("t2"), 11.5) is not None
     kept.keep("t9", Kept(1, big, b"[]", at=12.0))
     assert kept.find(_call("t9"), 12.0) is None
+
+
+def test_kept_results_are_of_one_attempt_of_one_replay() -> None:
+    kept = KeptResults(Limits())
+    kept.keep("t", Kept(1, succeeded(1), b"[]", at=0.0, finished={"one": b"1"}, replay=1))
+    for replay, attempt in ((0, 1), (1, 2), (2, 1)):
+        call = Call("t", attempt, 1, "t", None, replay=replay)
+        assert (kept.find(call, 1.0), kept.steps(call, 1.0)) == (None, {})
+    same = Call("t", 1, 1, "t", None, replay=1)
+    assert kept.find(same, 1.0) is not None
+    assert kept.steps(same, 1.0) == {"one": b"1"}
 
 
 def test_fences_only_rise_and_are_bounded() -> None:

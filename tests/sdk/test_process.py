@@ -60,7 +60,7 @@ class FakeManager:
         return [body for called, where, _, body in self.calls if (called, where) == (method, path)]
 
     async def until(self, method: str, path: str, times: int = 1) -> list[Any]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(found := self.seen(method, path)) < times:
                 await asyncio.sleep(0.02)
         return found
@@ -161,7 +161,7 @@ async def test_survives_an_outage_and_registers_again_when_forgotten(manager: Fa
 async def test_obeys_a_drain_directive_and_ignores_unknown_ones(manager: FakeManager, start: Any) -> None:
     manager.directives = ["dance", {"type": "sing"}, {"type": "drain"}]
     process = start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while {"running": 0, "status": "draining"} not in manager.seen("POST", BEAT):
             await asyncio.sleep(0.02)
     assert process.poll() is None

@@ -84,7 +84,7 @@ def test_a_rolling_restart_of_two_managers_fails_no_task(managers: Fleet, workin
         ledger.wait_settled(2, LEASE_S)
         with olds[1].client() as client:
             ids = load(client, ledger)
-        assert len(ledger.running_by_pid()) == 2, "both managers run tasks"
+        until(lambda: len(ledger.running_by_pid()) == 2, "both managers run tasks")
         for index, old in enumerate(olds):
             urls[index] = urls[1 - index]
             assert old.stop() == 0

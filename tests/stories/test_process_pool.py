@@ -50,7 +50,7 @@ def wait_for(ledger: Ledger, count: int) -> set[int]:
 def define(client: httpx.Client, journal: Journal) -> None:
     command = [sys.executable, str(PROGRAM)]
     launch = {"kind": "process", "command": command, "env": {"AGENT_JOURNAL": str(journal.path)}}
-    define_pool(client, "work", slots=4, launch=launch, scale={"min": 2, "max": 4})
+    define_pool(client, "work", slots=4, launch=launch, scale={"min": 2, "max": 4, "policy": "manual"})
 
 
 def scale(client: httpx.Client, replicas: int) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+from tests.support.folders import server_folder
 from tests.support.service import Backing, Manager, free_port
 
 BROUGHT_ALONG = ("YARD_DATABASE_URL", "YARD_REDIS_URL", "YARD_AUTH_PEPPER")
@@ -78,11 +77,10 @@ class EmbeddedService:
 
 @contextlib.contextmanager
 def embedded_service() -> Iterator[EmbeddedService]:
-    """Outside pytest's temp folder: the servers' account must be able to pass through."""
-    folder = Path(tempfile.mkdtemp(prefix="yard-embedded-")).resolve()
-    service = EmbeddedService(folder)
-    try:
-        yield service
-    finally:
-        service.close()
-        shutil.rmtree(folder, ignore_errors=True)
+    """Not started yet; ended with all it started."""
+    with server_folder("yard-embedded-") as folder:
+        service = EmbeddedService(folder)
+        try:
+            yield service
+        finally:
+            service.close()

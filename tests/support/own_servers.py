@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import psutil
 from app.cli.db import make_admin_key, migrate
 from app.embedded import EmbeddedServers
 from app.settings import AuthSettings, DatabaseSettings, Settings
+from tests.support.folders import server_folder
 from tests.support.service import Backing, new_pepper
 
 
@@ -45,16 +44,15 @@ class OwnServers:
 
 @contextlib.contextmanager
 def own_servers() -> Iterator[OwnServers]:
-    """Outside pytest's temp folder: the servers' account must be able to pass through."""
-    folder = Path(tempfile.mkdtemp(prefix="yard-own-")).resolve()
-    servers = EmbeddedServers(folder / "data")
-    try:
-        urls = servers.start()
-        migrate(urls.database_url)
-        pepper = new_pepper()
-        settings = Settings(database=DatabaseSettings(url=urls.database_url), auth=AuthSettings(pepper=pepper))
-        key = asyncio.run(make_admin_key(settings, "tests", "default"))
-        yield OwnServers(folder, servers, Backing(urls.database_url, urls.redis_url, key, pepper))
-    finally:
-        servers.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    """Started with a migrated database and an admin's key; stopped at the end."""
+    with server_folder("yard-own-") as folder:
+        servers = EmbeddedServers(folder / "data")
+        try:
+            urls = servers.start()
+            migrate(urls.database_url)
+            pepper = new_pepper()
+            settings = Settings(database=DatabaseSettings(url=urls.database_url), auth=AuthSettings(pepper=pepper))
+            key = asyncio.run(make_admin_key(settings, "tests", "default"))
+            yield OwnServers(folder, servers, Backing(urls.database_url, urls.redis_url, key, pepper))
+        finally:
+            servers.stop()

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 PAUSE_S = 0.05
 
 
-def until[T](condition: Callable[[], T | None], what: str, timeout_s: float = 20.0) -> T:
+def until[T](condition: Callable[[], T | None], what: str, timeout_s: float = 60.0) -> T:
     """The first true answer of `condition`; AssertionError with the last answer after `timeout_s`."""
     end = time.monotonic() + timeout_s
     while not (answer := condition()):
@@ -18,7 +18,7 @@ def until[T](condition: Callable[[], T | None], what: str, timeout_s: float = 20
     return answer
 
 
-async def until_async[T](condition: Callable[[], Awaitable[T | None]], what: str, timeout_s: float = 20.0) -> T:
+async def until_async[T](condition: Callable[[], Awaitable[T | None]], what: str, timeout_s: float = 60.0) -> T:
     """The same for a coroutine function."""
     end = time.monotonic() + timeout_s
     while not (answer := await condition()):

@@ -8,7 +8,7 @@ from uuid import UUID
 from app.core.db import Database
 from app.events import queries
 from app.tasks import queue
-from app.tasks.queue import Started
+from app.tasks.queue import Note, Started
 from tests.tasks.queue_driver import (
     AGENT,
     MANAGER,
@@ -28,12 +28,12 @@ from tests.tasks.queue_driver import (
 
 async def test_notes_keep_their_order_within_and_between_tasks(db: Database) -> None:
     one, two = await running(db), await running(db)
-    notes = [(one if n % 3 else two, 1, "task.progress", f'{{"n": {n}}}') for n in range(30)]
+    notes = [Note(one if n % 3 else two, 1, "task.progress", f'{{"n": {n}}}') for n in range(30)]
     async with db.hot() as connection:
         assert await queue.record(connection, notes) == {(one, 1), (two, 1)}
     for task_id in (one, two):
         stored = [event["data"] for event in await table(db, "events", task_id)][2:]
-        assert stored == [data for noted, _, _, data in notes if noted == task_id]
+        assert stored == [item.data for item in notes if item.task_id == task_id]
         assert await event_types(db, task_id) == ["task.queued", "task.running"] + ["task.progress"] * len(stored)
 
 
@@ -41,12 +41,12 @@ async def test_notes_of_a_stale_fence_are_refused_alone_and_beside_fresh_ones(db
     task_id = await running(db)
     await settle(db, returned(task_id, 1))
     before = await everything(db)
-    stale = (task_id, 1, "task.progress", '"stale"')
+    stale = Note(task_id, 1, "task.progress", '"stale"')
     async with db.hot() as connection:
         assert await queue.record(connection, [stale]) == set()
     assert await everything(db) == before
     await claim(db, 1)
-    fresh = (task_id, 2, "task.progress", '"fresh"')
+    fresh = Note(task_id, 2, "task.progress", '"fresh"')
     async with db.hot() as connection:
         assert await queue.record(connection, [stale, fresh, stale]) == {(task_id, 2)}
     types = await event_types(db, task_id)
@@ -59,7 +59,7 @@ async def test_notes_after_the_end_are_refused(db: Database) -> None:
     task_id = await running(db)
     await settle(db, succeeded(task_id, 1))
     async with db.hot() as connection:
-        assert await queue.record(connection, [(task_id, 1, "task.progress", "{}")]) == set()
+        assert await queue.record(connection, [Note(task_id, 1, "task.progress", "{}")]) == set()
     assert (await event_types(db, task_id))[-1] == "task.succeeded"
 
 
@@ -70,7 +70,7 @@ async def test_under_eight_writers_numbers_have_no_hole_and_a_follower_misses_no
     async def write(writer: int) -> None:
         for n in range(each):
             async with db.hot() as connection, connection.transaction():
-                await queue.record(connection, [(task_id, 1, "task.progress", f"[{writer}, {n}]")] * (1 + n % 3))
+                await queue.record(connection, [Note(task_id, 1, "task.progress", f"[{writer}, {n}]")] * (1 + n % 3))
                 await asyncio.sleep(0.001 * (writer % 3))  # hold the lock a little: others must queue behind it
 
     async def follow() -> list[int]:

@@ -33,13 +33,13 @@ from tests.tasks.queue_driver import (
 
 async def cancel(db: Database, task_id: UUID, tenant: str = "t") -> tuple[str, int] | None:
     async with db.hot() as connection:
-        done = await queue.cancel(connection, tenant, task_id, "not needed")
-    return None if done is None else (done["was"], done["fence"])
+        done = await queue.cancel(connection, tenant, [task_id], "not needed")
+    return (done[0]["was"], done[0]["fence"]) if done else None
 
 
 async def retry(db: Database, task_id: UUID, tenant: str = "t") -> bool:
     async with db.hot() as connection:
-        return await queue.retry(connection, tenant, task_id) is not None
+        return bool(await queue.retry(connection, tenant, [task_id]))
 
 
 async def rescue(db: Database, max_rescues: int = 50, limit: int = 100) -> dict[UUID, str]:

@@ -106,7 +106,7 @@ async def test_what_was_read_and_has_moved_on_is_not_started(db: Database) -> No
     await insert(db, *new)
     async with db.hot() as connection:
         found = {item.id: item for item in await queue.ready(connection, [("p", 5, False)])}
-        await queue.cancel(connection, "t", cancelled.id, "no longer wanted")
+        await queue.cancel(connection, "t", [cancelled.id], "no longer wanted")
         assert await queue.start(connection, MANAGER, [(ran.id, 0, AGENT)])
         await queue.settle(connection, [returned(ran.id, 1)])
         await connection.execute("UPDATE tasks SET start_deadline_at = now() WHERE id = $1", expired.id)

@@ -172,7 +172,7 @@ async def test_a_task_that_somebody_holds_is_skipped_and_a_replay_under_way_wins
     async with db.hot() as connection:
         await connection.execute("UPDATE tasks SET finished_at = now() - interval '2 days'")
         async with connection.transaction():
-            await queue.retry(connection, "t", new[1].id)
+            await queue.retry(connection, "t", [new[1].id])
             async with asyncio.timeout(2):  # the lock timeout is 3 s: nothing waited
                 await one_pass(loop_of(db, DAY_S))
     assert await left(db, "tasks") == {new[1].id}

@@ -11,6 +11,7 @@ from app.core.db import Database
 from app.core.leader import Leader
 from app.settings import TaskSettings
 from app.tasks import queue
+from app.tasks.queue_sql import FULL_TURN
 from app.tasks.retention import TURNS_BEHIND, RetentionLoop, trim_turns
 from tests.core.database import HandClock
 from tests.tasks.queue_driver import claim, insert, returned, settle, task, tasks
@@ -55,14 +56,18 @@ async def turns(db: Database) -> dict[str, int]:
         return {found["tenant"]: found["last_tag"] for found in await connection.fetch("SELECT * FROM queue_tags")}
 
 
+BEHIND = TURNS_BEHIND // FULL_TURN
+"""So many tasks of one tenant."""
+
+
 async def test_turns_far_behind_go_and_the_furthest_stays(db: Database) -> None:
     await insert(db, *(task(tenant=f"once-{number}") for number in range(30)))
-    await insert(db, *tasks(TURNS_BEHIND + 50, tenant="busy"))
+    await insert(db, *tasks(BEHIND + 50, tenant="busy"))
     assert await trim_turns(db, TURNS_BEHIND, 1000) == 0, "their tasks still wait, so the head is not past them"
-    await claim(db, 2 * TURNS_BEHIND)
+    await claim(db, 2 * BEHIND)
     assert await trim_turns(db, TURNS_BEHIND, 10) == 10, "no more than asked for"
     assert await trim_turns(db, TURNS_BEHIND, 1000) == 20
-    assert await turns(db) == {"busy": TURNS_BEHIND + 50}
+    assert await turns(db) == {"busy": TURNS_BEHIND + 50 * FULL_TURN}
     await insert(db, *tasks(2, tenant="once-1"), *tasks(2, tenant="busy"))
     assert [item.tenant for item in await claim(db, 4)].count("busy") == 2
 
@@ -78,8 +83,8 @@ async def test_the_furthest_turn_stays_even_where_returned_tasks_are_past_it(db:
 
 
 async def test_a_pass_trims_turns_too(db: Database) -> None:
-    await insert(db, task(tenant="once"), *tasks(TURNS_BEHIND + 5, tenant="busy"))
-    await claim(db, 2 * TURNS_BEHIND)
+    await insert(db, task(tenant="once"), *tasks(BEHIND + 5, tenant="busy"))
+    await claim(db, 2 * BEHIND)
     clock = HandClock()
     await RetentionLoop(db, Leader(db, clock, "retention", "me"), clock, TaskSettings(retention_s=0)).tick()
     assert list(await turns(db)) == ["busy"]

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from app.core.errors import Problem
 from app.core.jsonbody import dump_json, parse_json
-from app.dispatch.executors.base import Ending, Failed, Refused, Sink, Succeeded
+from app.costs.quantities import read_usage
+from app.dispatch.executors.base import Ending, Failed, Refused, Sink, Succeeded, Suspended
+from app.dispatch.executors.durable import Steps, read_ask
 from app.tasks.queue import UsageRow
 
-MAX_TOKENS = 2**53
 MAX_USAGE_ROWS = 200
 LEAVING = frozenset({"shutdown", "draining"})
 """Error codes by which an agent says that it stops before it is done: no fault of the task."""
@@ -99,6 +100,7 @@ class StreamState:
     sink: Sink
     max_event_bytes: int
     max_events: int
+    steps: Steps = field(default_factory=Steps)
     usage: list[UsageRow] = field(default_factory=list)
     events: int = 0
 
@@ -117,24 +119,29 @@ class StreamState:
         return self._apply(event, value)
 
     def _apply(self, event: str, value: dict[str, object]) -> Ending | None:
-        match event:
-            case "result":
-                return self._result(value)
-            case "error":
-                return self._error(value)
-            case "token":
-                self.sink.token({"text": str(value.get("text", ""))})
-            case "progress":
-                return self._progress(value)
-            case "usage":
-                rows = _usage_rows([value])
-                if isinstance(rows, str) or len(self.usage) >= MAX_USAGE_ROWS:
-                    return self._end(bad_response(rows if isinstance(rows, str) else "Too many usage events."))
-                self.usage.extend(rows)
-            case "suspend" | "step":
-                return self._end(Failed("unsupported_event", f"Durable {event} events are not supported.", retry=False))
-            case _:
-                pass  # an event of a later version of the contract
+        take = {
+            "result": self._result,
+            "error": self._error,
+            "token": self._token,
+            "progress": self._progress,
+            "usage": self._used,
+            "step": self._step,
+            "suspend": self._suspend,
+        }.get(event)
+        if take is None:
+            shown = _plain(event)[:64]
+            return self._end(Failed("executor_unknown_event", f"An event {shown!r} is not known here.", False))
+        return take(value)
+
+    def _token(self, value: dict[str, object]) -> None:
+        self.sink.token({"text": str(value.get("text", ""))})
+
+    def _used(self, value: dict[str, object]) -> Ending | None:
+        rows = _usage_rows([value])
+        if isinstance(rows, str) or len(self.usage) >= MAX_USAGE_ROWS:
+            return self._end(bad_response(rows if isinstance(rows, str) else "Too many usage events."))
+        self.usage.extend(rows)
+        self.sink.usage(rows[0])
         return None
 
     def ended_early(self) -> Ending:
@@ -149,15 +156,36 @@ class StreamState:
     def _error(self, value: dict[str, object]) -> Ending:
         code, message = _code_and_message(value)
         if code in LEAVING:
-            return Refused(message or "The agent is leaving.")
+            return Refused(message or "The agent is leaving.", usage=tuple(self.usage))
         return self._end(
             Failed(code or "executor_error", message or "The agent failed.", value.get("retry") is not False)
         )
 
-    def _progress(self, value: dict[str, object]) -> Ending | None:
+    def _step(self, value: dict[str, object]) -> Ending | None:
+        known = self.steps.add(value)
+        if isinstance(known, Failed):
+            return self._end(known)
+        if known is None:
+            return None  # a run that was joined tells its steps again
+        self.sink.step(*known)
+        return self._count()
+
+    def _suspend(self, value: dict[str, object]) -> Ending:
+        ask = read_ask(value)
+        if isinstance(ask, str):
+            return self._end(Failed("bad_suspend", ask, retry=False))
+        return Suspended(ask, tuple(self.usage))
+
+    def _count(self) -> Ending | None:
         self.events += 1
         if self.events > self.max_events:
             return self._end(Failed("executor_too_large", f"More than {self.max_events} stored events.", retry=False))
+        return None
+
+    def _progress(self, value: dict[str, object]) -> Ending | None:
+        ending = self._count()
+        if ending is not None:
+            return ending
         percent = value.get("percent")
         known = isinstance(percent, int | float) and not isinstance(percent, bool)
         shown = max(0.0, min(100.0, float(percent))) if known else None  # type: ignore[arg-type]
@@ -176,13 +204,10 @@ def _usage_rows(value: object) -> tuple[UsageRow, ...] | str:
         return f'"usage" is not a list of at most {MAX_USAGE_ROWS} objects.'
     rows = []
     for item in value:
-        if not isinstance(item, dict) or not isinstance(item.get("model"), str):
-            return 'A usage entry is not an object with "model".'
-        counts = [item.get("input_tokens", 0), item.get("output_tokens", 0)]
-        if not all(type(count) is int and 0 <= count <= MAX_TOKENS for count in counts):
-            return "Token counts are whole numbers from 0 up."
-        rest = {key: item[key] for key in item if key not in ("model", "input_tokens", "output_tokens")}
-        rows.append(UsageRow(item["model"][:200], counts[0], counts[1], dump_json(rest)))
+        read = read_usage(item)
+        if isinstance(read, str):
+            return read
+        rows.append(UsageRow(read.model, read.input_tokens, read.output_tokens, dump_json(read.quantities)))
     return tuple(rows)
 
 

@@ -15,6 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from app.core.jsonbody import dump_json
 from app.dispatch.executors import answers
 from app.dispatch.executors.base import Ending, Failed, Refused, Request, Sink
+from app.dispatch.executors.durable import DEFAULT_BOUNDS, StepBounds, Steps
 from app.registry.addresses import AllowList, split_agent_url
 from app.settings import DispatchSettings
 
@@ -53,8 +54,16 @@ class _AllowedResolver(AbstractResolver):
 class HttpExecutor:
     """One connection pool for all agents. `open()` before use, `close()` at the end."""
 
-    def __init__(self, allow_list: AllowList, settings: DispatchSettings, *, probe_timeout_s: float) -> None:
+    def __init__(
+        self,
+        allow_list: AllowList,
+        settings: DispatchSettings,
+        *,
+        probe_timeout_s: float,
+        steps: StepBounds = DEFAULT_BOUNDS,
+    ) -> None:
         self._allow_list, self._settings, self._probe_timeout_s = allow_list, settings, probe_timeout_s
+        self._steps = steps
         self._session: aiohttp.ClientSession | None = None
         self._literal: dict[str, bool] = {}
 
@@ -98,6 +107,10 @@ class HttpExecutor:
             return answers.bad_response(f"The agent's answer cannot be read: {exc}.")
 
     async def cancel(self, url: str, task_id: UUID) -> None:
+        await self.stop(url, task_id)
+
+    async def stop(self, url: str, task_id: UUID) -> bool:
+        """404 is an answer too: it has no such task, or not any more."""
         try:
             self._check(url)
             timeout = aiohttp.ClientTimeout(total=CANCEL_TIMEOUT_S)
@@ -107,10 +120,10 @@ class HttpExecutor:
                 headers=_HEADERS,
                 timeout=timeout,
                 allow_redirects=False,
-            ):
-                pass
+            ) as response:
+                return response.status in (200, 202, 204, 404)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
-            pass
+            return False
 
     async def healthy(self, url: str) -> bool:
         try:
@@ -135,7 +148,7 @@ class HttpExecutor:
             if kind != "application/json":  # the usual spelling needs no parsing
                 kind = response.content_type
             if kind == "text/event-stream":
-                return await self._stream(response, sink)
+                return await self._stream(response, request, sink)
             if kind != "application/json":
                 return answers.bad_response(
                     f"The agent answered with {response.content_type[:80]}, not JSON or events."
@@ -143,10 +156,11 @@ class HttpExecutor:
             body = await _read(response, self._settings.max_result_bytes)
             return answers.too_large(self._settings.max_result_bytes) if body is None else answers.of_json(body)
 
-    async def _stream(self, response: aiohttp.ClientResponse, sink: Sink) -> Ending:
+    async def _stream(self, response: aiohttp.ClientResponse, request: Request, sink: Sink) -> Ending:
         limit = self._settings.max_result_bytes
         reader = answers.SseReader(limit)
-        state = answers.StreamState(sink, self._settings.max_event_bytes, self._settings.max_events_per_attempt)
+        steps = Steps(self._steps, dict(request.steps))
+        state = answers.StreamState(sink, self._settings.max_event_bytes, self._settings.max_events_per_attempt, steps)
         try:
             async for chunk in response.content.iter_any():
                 for event, data in reader.feed(chunk):
@@ -183,13 +197,16 @@ def _body(request: Request) -> bytes:
         "task_id": request.task_id,
         "attempt": request.attempt,
         "fence": request.fence,
+        "replay": request.replay,
         "type": request.type,
         "deadline": request.deadline,
-        "steps": {},
-        "resume": None,
         "thread_id": request.thread_id,
     }
-    return f'{dump_json(head)[:-1]},"payload":{request.payload}}}'.encode()
+    if request.model_hint:
+        head["model_hint"] = dict(request.model_hint)
+    steps = ",".join(f"{dump_json(name)}:{result}" for name, result in request.steps.items())
+    rest = f'"steps":{{{steps}}},"resume":{request.resume or "null"},"payload":{request.payload}'
+    return f"{dump_json(head)[:-1]},{rest}}}".encode()
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from app.core.quantiles import quantile
+
 
 @dataclass(slots=True)
 class Tally:
@@ -59,16 +61,6 @@ class Measures:
     errors: int
     backlog: float
     curve_s: tuple[float, ...] = field(repr=False)
-
-
-def quantile(ordered: Sequence[float], share: float) -> float:
-    """The value at `share` (0..1) of sorted values, interpolated; 0.0 of none."""
-    if not ordered:
-        return 0.0
-    place = share * (len(ordered) - 1)
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
 def measures(strategy: str, runs: Sequence[Tally]) -> Measures:

@@ -1,226 +1,274 @@
-"""Replicas as local processes.
-
-A replica finds the service by its environment (AGENT_POOL, MANAGER_URL, YARD_API_KEY) and registers itself with the
-label `replica`. It runs in a session of its own, so that Ctrl-C reaches only the service, which then drains it, and
-so that what it started can be found and ended when it is gone. It gets none of the service's own environment but what
-a program needs to run. What it prints goes through a small process (`logcopy.py`) to a log that stays small.
-"""
+"""Pools as processes of this host: rows say what was launched, `converge.py` what to do about it."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import re
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Collection, Iterator
-from pathlib import Path
-from typing import Any
-from uuid import UUID
+import asyncio
+import socket
+from collections.abc import Sequence
+from uuid import UUID, uuid4
 
-import psutil
+import asyncpg
+import structlog
 
-from app.scaling.backends import logcopy
+from app.core.clock import Clock
+from app.core.db import Database
+from app.registry.records import AgentRecord, PoolRecord
+from app.registry.service import ALIVE, Registry
+from app.registry.view import RegistryView
+from app.scaling.backends.base import Condition, Fleet
+from app.scaling.backends.launcher import LABEL, CannotLaunch, Launcher
+from app.scaling.converge import Actions, Seen, backoff_s, decide, launch_hash
+from app.scaling.eviction import evict
+from app.scaling.policy import ScalePolicy
+from app.settings import ScalingSettings
 
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "OTEL_EXPORTER_OTLP_ENDPOINT")
-LOG_BYTES = 10 * 1024 * 1024
-KEPT_LOGS = 20
-SAME_START_S = 1.0
-KILL_ROUNDS = 5
-LABEL = "replica"
-REPLICA_ENV = "YARD_REPLICA_ID"
-_LOG_NAME = re.compile(r"-([0-9a-f]{8})\.log(?:\.1)?$")
+log = structlog.get_logger()
 
+END_S = 8.0
+CRASH_LOOP = 2
+"""So many ends in a row are a condition of the pool: one may happen to anybody."""
 
-class CannotLaunch(RuntimeError):
-    """The command cannot be started."""
+_ROWS = """
+SELECT r.*, extract(epoch FROM clock_timestamp() - state_since)::float8 AS since_s,
+  start_after IS NULL OR start_after <= clock_timestamp() AS due
+FROM replicas r WHERE host = $1
+"""
+_RUNNING = "SELECT agent_id, count(*) AS n FROM tasks WHERE status = 'running' AND agent_id = ANY($1) GROUP BY 1"
+_CREATE = """
+INSERT INTO replicas (id, pool, host, pid, pid_started, launch_hash, state) VALUES ($1, $2, $3, 0, 0, $4, 'running')
+"""
+_RESTART = """
+UPDATE replicas SET pid = 0, pid_started = 0, launch_hash = $2, state = 'running', state_since = clock_timestamp()
+WHERE id = $1
+"""
+_LAUNCHED = """
+UPDATE replicas SET pid = $2, pid_started = $3, state = 'running', state_since = clock_timestamp() WHERE id = $1
+"""
+_CRASHED = """
+UPDATE replicas SET state = 'backoff', state_since = clock_timestamp(), crashes = crashes + 1, last_exit = $2,
+  start_after = clock_timestamp() + make_interval(secs => $3) WHERE id = $1
+"""
 
 
 class ProcessBackend:
-    """Starts, watches and ends processes of this host."""
+    """See `backends.base.Backend`. A pass compares rows, processes and wishes, and does what is missing."""
 
-    def __init__(self, data_dir: Path, manager_url: str, api_key: str) -> None:
-        self._logs = data_dir / "logs" / "agents"
-        self._manager_url, self._api_key = manager_url, api_key
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
-        self._copiers: list[subprocess.Popen[bytes]] = []
+    kind = "process"
 
-    def launch(self, replica_id: UUID, pool: str, launch: dict[str, Any], slots: int) -> tuple[int, float]:
-        """Start one replica: its pid and start time (seconds since the epoch); raises CannotLaunch."""
-        command = [_program(launch["command"][0]), *launch["command"][1:]]
-        output = self._log_pipe(pool, replica_id)
-        try:
-            child = subprocess.Popen(  # noqa: S603 - the command is the pool's, set by pools:admin
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self._environment(replica_id, pool, launch, slots),
-                start_new_session=True,
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        registry: Registry,
+        view: RegistryView,
+        launcher: Launcher,
+        settings: ScalingSettings,
+    ) -> None:
+        self._db, self._clock = db, clock
+        self._registry, self._view, self._launcher, self._settings = registry, view, launcher, settings
+        self._host = socket.gethostname()
+        self._logs_pruned = False
+        self._starting: set[UUID] = set()
+        self._worked: set[UUID] = set()
+        self._asked: dict[UUID, float] = {}
+
+    async def open(self) -> None:
+        """Nothing to connect."""
+
+    async def close(self) -> None:
+        """Replicas stay, for the next manager of this host."""
+
+    async def owned(self) -> set[str]:
+        rows = await self._rows()
+        living = {row["id"] for row in rows}
+        self._starting &= living
+        self._worked &= living
+        self._asked = {replica_id: at for replica_id, at in self._asked.items() if replica_id in living}
+        if not self._logs_pruned:  # after replicas were forgotten, and once at the start
+            await asyncio.to_thread(self._launcher.prune_logs, living)
+            self._logs_pruned = True
+        return {row["pool"] for row in rows}
+
+    async def converge(self, name: str, pool: PoolRecord | None) -> Fleet:
+        rows = [row for row in await self._rows() if row["pool"] == name]
+        policy = ScalePolicy.from_json({} if pool is None else pool.scale)
+        grace_s = policy.drain_grace_s or self._settings.drain_grace_s
+        seen = await self._seen(name, rows, None if pool is None else launch_hash(pool.launch))
+        actions = decide(0 if pool is None else pool.desired, seen, grace_s)
+        by_id = {row["id"]: row for row in rows}
+        await self._take_down(actions, by_id, {item.id: item.running for item in seen})
+        if pool is not None:
+            for _ in range(actions.create):
+                await self._create(pool)
+            for replica_id in actions.restart:
+                await self._restart(pool, by_id[replica_id])
+        return self._fleet(rows, seen, {*actions.drain, *actions.replace})
+
+    def _fleet(self, rows: Sequence[asyncpg.Record], seen: Sequence[Seen], drained: set[UUID]) -> Fleet:
+        since = {row["id"]: row["since_s"] for row in rows}
+        working = {item.id for item in seen if item.ready and item.state == "running"}
+        colds = tuple(since[replica_id] for replica_id in working & self._starting)
+        self._starting -= since.keys()  # those of other pools stay
+        self._worked = (self._worked | working) - {item.id for item in seen if not item.alive}
+        launched = {item.id for item in seen if item.state == "running" and item.alive and not item.ready}
+        self._starting |= launched - self._worked  # one that fails and recovers does not start
+        return Fleet(len(seen), len(working - drained), conditions_of(rows), colds)
+
+    async def end_all(self) -> None:
+        """The service ends: stop every replica of this host and what they started, then forget them."""
+        rows = await self._rows()
+        for row in rows:
+            self._launcher.terminate(row["pid"], row["pid_started"])
+        until = self._clock.monotonic() + END_S
+        while self._clock.monotonic() < until and any(self._alive(row) for row in rows):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        for row in rows:
+            self._launcher.kill(row["pid"], row["pid_started"])
+        for row in rows:
+            await self._forget(row["id"])
+
+    async def _take_down(self, actions: Actions, by_id: dict[UUID, asyncpg.Record], running: dict[UUID, int]) -> None:
+        for replica_id in actions.crashed:
+            await self._crashed(by_id[replica_id])
+        for replica_id in actions.drain:
+            await self._drain(replica_id, "scaled down")
+        for replica_id in actions.replace:
+            await self._drain(replica_id, "the pool's launch changed")
+        for replica_id in (*actions.terminate, *actions.kill):
+            if running[replica_id]:
+                await self._evict(replica_id)
+        for replica_id in actions.terminate:
+            self._asked[replica_id] = self._clock.monotonic()
+            self._launcher.terminate(by_id[replica_id]["pid"], by_id[replica_id]["pid_started"])
+        for replica_id in actions.kill:
+            self._launcher.kill(by_id[replica_id]["pid"], by_id[replica_id]["pid_started"])
+        for replica_id in actions.forget:
+            self._launcher.kill(by_id[replica_id]["pid"], by_id[replica_id]["pid_started"])
+            await self._forget(replica_id)
+        if actions.stable:
+            async with self._db.hot() as connection:
+                await connection.execute("UPDATE replicas SET crashes = 0 WHERE id = ANY($1)", list(actions.stable))
+
+    async def _seen(self, pool: str, rows: list[asyncpg.Record], current: str | None) -> list[Seen]:
+        agents = {row["id"]: agent for row in rows if (agent := self._agent_of(pool, row["id"])) is not None}
+        async with self._db.hot() as connection:
+            found = await connection.fetch(_RUNNING, [agent.id for agent in agents.values()])
+        running = {item["agent_id"]: item["n"] for item in found}
+        now = self._clock.monotonic()
+        return [
+            Seen(
+                row["id"],
+                row["state"],
+                self._alive(row),
+                running.get(agents[row["id"]].id, 0) if row["id"] in agents else 0,
+                row["since_s"],
+                row["crashes"],
+                row["due"],
+                current is None or row["launch_hash"] == current,
+                row["id"] in agents and agents[row["id"]].works,
+                now - self._asked[row["id"]] if row["id"] in self._asked else None,
             )
-        except (OSError, ValueError) as exc:
-            raise CannotLaunch(f"{command[0]}: {exc}") from exc
-        finally:
-            os.close(output)
-        self._children[child.pid] = child
-        try:
-            return child.pid, psutil.Process(child.pid).create_time()
-        except psutil.Error:
-            return child.pid, 0.0
+            for row in rows
+        ]
 
-    def find(self, replica_id: UUID) -> tuple[int, float] | None:
-        """A process that was launched for this replica but never written down."""
-        for process in psutil.process_iter():
-            try:
-                # What it started carries the same environment, but only the replica itself leads a session.
-                leads = process.pid > 0 and os.getsid(process.pid) == process.pid
-                if leads and process.environ().get(REPLICA_ENV) == str(replica_id):
-                    return process.pid, process.create_time()
-            except (psutil.Error, OSError):
-                continue
+    def _alive(self, row: asyncpg.Record) -> bool:
+        return row["pid"] > 0 and self._launcher.alive(row["pid"], row["pid_started"])
+
+    async def _rows(self) -> list[asyncpg.Record]:
+        async with self._db.hot() as connection:
+            rows = await connection.fetch(_ROWS, self._host)
+            unwritten = [row for row in rows if row["pid"] == 0 and row["state"] == "running"]
+            for row in unwritten:  # we died between the launch and the note of it
+                found = await asyncio.to_thread(self._launcher.find, row["id"])
+                if found is not None:
+                    await connection.execute(_LAUNCHED, row["id"], *found)
+            return await connection.fetch(_ROWS, self._host) if unwritten else rows
+
+    async def _create(self, pool: PoolRecord) -> None:
+        replica_id = uuid4()
+        async with self._db.hot() as connection:
+            await connection.execute(_CREATE, replica_id, pool.name, self._host, launch_hash(pool.launch))
+        await self._launch(pool, replica_id, 0)
+
+    async def _restart(self, pool: PoolRecord, row: asyncpg.Record) -> None:
+        self._launcher.kill(row["pid"], row["pid_started"])
+        async with self._db.hot() as connection:  # as with a new one: a launch that is never noted is found again
+            await connection.execute(_RESTART, row["id"], launch_hash(pool.launch))
+        await self._launch(pool, row["id"], row["crashes"])
+
+    async def _launch(self, pool: PoolRecord, replica_id: UUID, crashes: int) -> None:
+        try:
+            pid, started = self._launcher.launch(replica_id, pool.name, pool.launch, pool.slots)
+        except CannotLaunch as exc:
+            log.error("replica_cannot_launch", pool=pool.name, error=str(exc))
+            await self._back_off(replica_id, str(exc), crashes)
+            return
+        async with self._db.hot() as connection:
+            await connection.execute(_LAUNCHED, replica_id, pid, started)
+        log.info("replica_started", pool=pool.name, replica=str(replica_id), pid=pid)
+
+    async def _crashed(self, row: asyncpg.Record) -> None:
+        self._launcher.kill(row["pid"], row["pid_started"])  # what it left behind
+        how = self._launcher.exit_text(row["pid"]) if row["pid"] else "never started"
+        log.warning("replica_ended", pool=row["pool"], replica=str(row["id"]), how=how, crashes=row["crashes"] + 1)
+        await self._back_off(row["id"], how, row["crashes"])
+        await self._remove_agent(row["id"])
+
+    async def _back_off(self, replica_id: UUID, how: str, crashes: int) -> None:
+        async with self._db.hot() as connection:
+            await connection.execute(_CRASHED, replica_id, how, backoff_s(crashes + 1))
+
+    async def _drain(self, replica_id: UUID, why: str) -> None:
+        agent = self._find_agent(replica_id)
+        if agent is not None:
+            await self._registry.set_status([agent.id], "draining", why, only_from=ALIVE)
+        async with self._db.hot() as connection:
+            await connection.execute(
+                "UPDATE replicas SET state = 'draining', state_since = clock_timestamp() WHERE id = $1", replica_id
+            )
+        log.info("replica_draining", replica=str(replica_id), why=why)
+
+    async def _evict(self, replica_id: UUID) -> None:
+        agent = self._find_agent(replica_id)
+        if agent is not None:
+            await evict(self._db, [agent.id], "its grace to finish is over")
+
+    async def _forget(self, replica_id: UUID) -> None:
+        await self._remove_agent(replica_id)
+        async with self._db.hot() as connection:
+            await connection.execute("DELETE FROM replicas WHERE id = $1", replica_id)
+        self._logs_pruned = False
+
+    async def _remove_agent(self, replica_id: UUID) -> None:
+        agent = self._find_agent(replica_id)
+        if agent is not None:
+            await self._registry.set_status([agent.id], "gone", "process ended", only_from=(*ALIVE, "draining"))
+
+    def _agent_of(self, pool: str, replica_id: UUID) -> AgentRecord | None:
+        for agent in self._view.agents_of(pool).values():
+            if agent.labels.get(LABEL) == str(replica_id):
+                return agent
         return None
 
-    def alive(self, pid: int, started: float) -> bool:
-        """Whether this very process runs; a later one with the same pid does not count."""
-        child = self._children.get(pid)
-        if child is not None and child.poll() is not None:
-            return False
-        return _process(pid, started) is not None
-
-    def exit_text(self, pid: int) -> str:
-        """How a child ended, as far as is known."""
-        child = self._children.pop(pid, None)
-        code = None if child is None else child.poll()
-        if code is None:
-            return "ended"
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-
-    def terminate(self, pid: int, started: float) -> None:
-        """Ask it to end (SIGTERM)."""
-        process = _process(pid, started)
-        if process is not None:
-            with contextlib.suppress(psutil.Error):
-                process.terminate()
-
-    def kill(self, pid: int, started: float) -> None:
-        """End it and what it started (its whole session), also when it ended by itself and left that behind."""
-        for _ in range(KILL_ROUNDS):  # what forks while it is being killed is met by the next round
-            members = list(_session(pid, started))
-            if not members:
-                return
-            for process in members:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-
-    def prune_logs(self, living: Collection[UUID]) -> None:
-        """Remove the logs of replicas that are no more, but for those last written to."""
-        names = {str(replica_id)[:8] for replica_id in living}
-        ended: dict[str, list[Path]] = {}
-        for path in self._logs.glob("*.log*"):
-            match = _LOG_NAME.search(path.name)
-            if match is not None and match[1] not in names:
-                ended.setdefault(match[1], []).append(path)
-        by_age = sorted(ended.values(), key=lambda paths: max(map(_written_at, paths)), reverse=True)
-        for path in (path for paths in by_age[KEPT_LOGS:] for path in paths):
-            path.unlink(missing_ok=True)
-
-    def _environment(self, replica_id: UUID, pool: str, launch: dict[str, Any], slots: int) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        return {
-            **kept,
-            "PYTHONUNBUFFERED": "1",
-            "AGENT_SLOTS": str(slots),
-            **launch.get("env", {}),
-            "AGENT_POOL": pool,
-            "MANAGER_URL": self._manager_url,
-            "YARD_API_KEY": self._api_key,
-            "AGENT_LABELS": json.dumps({LABEL: str(replica_id)}),
-            REPLICA_ENV: str(replica_id),
-            "YARD_SUPERVISOR_PID": os.environ.get("YARD_SUPERVISOR_PID", str(os.getpid())),
-        }
-
-    def _log_pipe(self, pool: str, replica_id: UUID) -> int:
-        """The end of a pipe to write to; the process at its other end keeps the log, and lives as long as a writer."""
-        path = self._logs / f"{pool}-{str(replica_id)[:8]}.log"
-        self._copiers = [copier for copier in self._copiers if copier.poll() is None]
-        reading, writing = os.pipe()
-        try:
-            self._logs.mkdir(parents=True, exist_ok=True)
-            self._copiers.append(_copier(path.absolute(), reading))
-        except OSError as exc:
-            os.close(writing)
-            raise CannotLaunch(f"its log cannot be kept: {exc}") from exc
-        finally:
-            os.close(reading)
-        return writing
-
-
-def _copier(path: Path, reading: int) -> subprocess.Popen[bytes]:
-    """Copies `reading` to the log. It may outlive the service, and with it whoever reads the service's own output."""
-    return subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-I", "-S", logcopy.__file__, str(path), str(LOG_BYTES)],
-        stdin=reading,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={},
-        cwd="/",
-        start_new_session=True,
-    )
-
-
-def _program(name: str) -> str:
-    """`python` means the one we run on."""
-    if name in ("python", "python3"):
-        return sys.executable
-    return shutil.which(name) or name
-
-
-def _written_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _session(pid: int, started: float) -> Iterator[psutil.Process]:
-    """What lives in the session that this replica leads or led.
-
-    A pid stays taken while its session has members. Hence, if a later process has the pid now, nothing of ours is
-    left. If nobody has it, the session may be a stranger's of the same number (after a restart of the machine), so
-    that only those count which carry the environment of a replica.
-    """
-    start = _started(pid)
-    if pid <= 0 or (start is not None and abs(start - started) >= SAME_START_S):
-        return
-    for other in psutil.pids():
-        try:
-            if other <= 0 or os.getsid(other) != pid:
-                continue
-            process = psutil.Process(other)
-            dead = process.status() == psutil.STATUS_ZOMBIE
-            if dead or process.create_time() <= started - SAME_START_S:
-                continue
-            if start is not None or REPLICA_ENV in process.environ():
-                yield process
-        except (psutil.Error, OSError):
-            continue
-
-
-def _started(pid: int) -> float | None:
-    """When the process (or what is left of it) started; None when there is none."""
-    try:
-        return psutil.Process(pid).create_time()
-    except (psutil.Error, ValueError):
+    def _find_agent(self, replica_id: UUID) -> AgentRecord | None:
+        for pool in self._view.pools:
+            agent = self._agent_of(pool, replica_id)
+            if agent is not None:
+                return agent
         return None
 
 
-def _process(pid: int, started: float) -> psutil.Process | None:
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - started) < SAME_START_S
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.Error:
-        return None
+def conditions_of(rows: Sequence[asyncpg.Record]) -> tuple[Condition, ...]:
+    """What keeps replicas from running: those that wait before they are started again, by how they ended."""
+    ended = [row for row in rows if row["state"] == "backoff"]
+    if not ended:
+        return ()
+    worst = max(ended, key=lambda row: (row["crashes"], str(row["id"])))
+    never = not worst["pid"] and worst["last_exit"] != "never started"
+    if not never and worst["crashes"] < CRASH_LOOP:
+        return ()
+    many = f"{len(ended)} of {len(rows)} replicas"
+    if never:
+        return (Condition("cannot_launch", f"{many} cannot be started: {worst['last_exit']}"),)
+    times = f"ended {worst['crashes']} times in a row, lastly {worst['last_exit']}"
+    return (Condition("crash_loop", f"{many} {times}."),)

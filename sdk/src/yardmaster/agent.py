@@ -40,7 +40,8 @@ class Agent:
     def task[F: Callable[..., Any]](self, handler: F) -> F:
         """Make `handler(ctx, payload)` this agent's function. Its result must be JSON.
 
-        An async function runs in the event loop; a plain one in a thread, so that it may block.
+        An async function runs in the event loop and gets a `Context`; a plain one runs in a thread, so that it
+        may block, and gets a `PlainContext`.
         """
         if self._handler is not None:
             raise RuntimeError(f"agent {self.pool!r} has a task already")

@@ -1,15 +1,18 @@
 """The answers of `POST /execute`: one JSON document, or a stream of events that ends with the outcome."""
 
 import asyncio
+import json
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from yardmaster.eventlog import step_frame
 from yardmaster.execution import Execution
-from yardmaster.outcome import Kept, Outcome, encode
+from yardmaster.outcome import NO_STREAM, Kept, Outcome
 from yardmaster.runner import RefusedError
 from yardmaster.sse import PING, frame
+from yardmaster.storable import encode
 
 RETRY_SOON_S = 1
 
@@ -40,22 +43,34 @@ def document(outcome: Outcome, usage: bytes) -> Response:
     return Response(content, outcome.status, headers, "application/json")
 
 
-def kept(success: Kept) -> Response:
-    """The plain answer of a success of the recent past."""
-    return document(success.outcome, success.usage)
+def kept(success: Kept, *, streams: bool) -> Response:
+    """The answer of a success of the recent past: a stream if it made steps, plain otherwise."""
+    if not success.finished:
+        return document(success.outcome, success.usage)
+    if not streams:
+        return document(NO_STREAM, success.usage)
+    frames = [step_frame(name, result) for name, result in success.finished.items()]
+    frames += [frame("usage", encode(usage)) for usage in json.loads(success.usage)]
+    start = _start_message()
+    answer = Response(b"".join(frames) + _final_frame(success.outcome), start["status"])
+    answer.raw_headers = start["headers"]
+    return answer
 
 
 class Answer(Response):
     """Waits for one execution on behalf of one caller; many may wait for the same.
 
     A caller that goes away ends only its own waiting. With `streams` the answer becomes an event stream at
-    the first progress or token, or when the handler is still quiet after `stream_after_s`.
+    the first progress, token or step, when the task is to wait, or when the handler is still quiet after
+    `stream_after_s`. Without, steps can't be told: whoever made some gets an error.
     """
 
     def __init__(self, execution: Execution, *, streams: bool) -> None:
         super().__init__()
         self._execution = execution
         self._streams = streams
+        if streams:
+            execution.journal.streamed = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Race the answer against the caller's disconnect."""
@@ -78,6 +93,8 @@ class Answer(Response):
             return
         outcome = self._execution.outcome
         assert outcome is not None
+        if outcome.suspend or self._execution.journal.finished:
+            outcome = NO_STREAM
         await document(outcome, self._execution.log.usage())(scope, receive, send)
 
     async def _must_stream(self) -> bool:
@@ -86,8 +103,9 @@ class Answer(Response):
         quiet_s = limits.stream_after_s if self._streams else 60.0
         seen = 0
         while not (self._streams and log.shown):
-            if self._execution.outcome is not None:
-                return False
+            outcome = self._execution.outcome
+            if outcome is not None:
+                return self._streams and bool(outcome.suspend)
             if not await log.changed(seen, quiet_s) and self._streams:
                 return True
             seen = log.last
@@ -122,6 +140,8 @@ async def _disconnect(receive: Receive) -> None:
 def _final_frame(outcome: Outcome) -> bytes:
     if outcome.ok:
         return frame("result", b'{"result":' + outcome.result + b"}")
+    if outcome.suspend:
+        return frame("suspend", outcome.suspend)
     return frame("error", encode(outcome.error()))
 
 

@@ -1,12 +1,13 @@
 """One call of `POST /execute`, checked.
 
-Shape: {"task_id": str, "attempt": int >= 1, "fence": int >= 0, "type": str, "payload": any JSON,
-"deadline": ISO 8601 with offset or null, "thread_id": str or null}. Unknown members are ignored, so that a
-newer manager can talk to an older agent.
+Shape: {"task_id": str, "attempt": int >= 1, "fence": int >= 0, "type": str, "payload": any JSON, "replay": int >= 0,
+"deadline": ISO 8601 with offset or null, "thread_id": str or null, "steps": {name: result}, "resume":
+{"step","reason"} or null, "model_hint": {model: model} or null}. Unknown members are
+ignored, so that a newer manager can talk to an older agent.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -18,8 +19,22 @@ class BadCallError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Resume:
+    """What a task waited for: the `step`, and why ("approval", "call", "event" or "timer")."""
+
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """What a manager asks for. `attempt` counts tries; `fence` rises with every hand-over of the task."""
+    """What a manager asks for. `attempt` counts tries; `fence` rises with every hand-over of the task.
+
+    `replay` rises when a failed task is begun anew; `attempt` then starts from 1 again.
+
+    `steps` are the results of the finished ones, in the order in which they were stored. `model_hint` leads from
+    models to those that the handler should use instead.
+    """
 
     task_id: str
     attempt: int
@@ -29,6 +44,10 @@ class Call:
     deadline: datetime | None = None
     thread_id: str | None = None
     traceparent: str | None = None
+    steps: dict[str, Any] = field(default_factory=dict)
+    resume: Resume | None = None
+    replay: int = 0
+    model_hint: dict[str, str] = field(default_factory=dict)
 
 
 def decode_object(body: bytes) -> dict[str, Any]:
@@ -56,6 +75,10 @@ def parse_call(body: bytes, traceparent: str | None = None) -> Call:
         deadline=_deadline(fields),
         thread_id=_text(fields, "thread_id"),
         traceparent=traceparent,
+        steps=_object(fields, "steps") or {},
+        resume=_resume(fields),
+        replay=_integer(fields, "replay", 0, minimum=0),
+        model_hint=_model_hint(fields),
     )
 
 
@@ -76,6 +99,30 @@ def _text(fields: dict[str, Any], name: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise BadCallError(f"{name} must be a string")
+
+
+def _object(fields: dict[str, Any], name: str) -> dict[str, Any] | None:
+    value = fields.get(name)
+    if value is None or isinstance(value, dict):
+        return value
+    raise BadCallError(f"{name} must be an object")
+
+
+def _resume(fields: dict[str, Any]) -> Resume | None:
+    value = _object(fields, "resume")
+    if value is None:
+        return None
+    step, reason = _text(value, "step"), _text(value, "reason")
+    if not step or not reason:
+        raise BadCallError('resume must have "step" and "reason"')
+    return Resume(step, reason)
+
+
+def _model_hint(fields: dict[str, Any]) -> dict[str, str]:
+    value = _object(fields, "model_hint") or {}
+    if not all(isinstance(cheaper, str) for cheaper in value.values()):
+        raise BadCallError("model_hint must lead from names of models to names of models")
+    return value
 
 
 def _integer(fields: dict[str, Any], name: str, default: int, *, minimum: int) -> int:

@@ -25,6 +25,8 @@ from yardmaster.sse import Event
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 FINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
+UNCHANGED: Any = object()
+"""The arguments as they were asked for; None is a value."""
 
 type Json = dict[str, Any]
 
@@ -75,7 +77,7 @@ class Client:
         """Submit one task to a `pool`, or to the pool that suits the `type`; returns the task.
 
         `wait` holds the answer up to so many seconds for the result: look at "status". `fields` are the
-        API's others: priority, deadline_s, run_at, complexity, max_attempts, … With an `idempotency_key`
+        API's others: priority, deadline_s, run_at, complexity, max_attempts, labels, … With an `idempotency_key`
         the call may be repeated freely.
         """
         body = _without_none(pool=pool, type=type) | {"payload": payload} | fields
@@ -135,6 +137,32 @@ class Client:
         except TimeoutError as error:
             raise YardError(0, "timeout", f"task {task_id} is not final after {timeout:g} s") from error
 
+    async def send_event(self, name: str, data: Any = None, task_id: str | None = None) -> Json:
+        """Send the event `name` to the tasks that wait for it, or to one only; returns {"id","matched"}."""
+        body = {"name": name, "data": data} | _without_none(task_id=task_id)
+        return await self._call("POST", "/v1/events", json=body)
+
+    def approvals(self, *, status: str | None = None, **filters: Any) -> AsyncIterator[Json]:
+        """All questions to people: status="pending", pool=, task_id=."""
+        return self._pages("/v1/approvals", _without_none(status=status, **filters))
+
+    async def approve(
+        self, approval_id: str, payload_hash: str, *, reason: str | None = None, args: Any = UNCHANGED
+    ) -> Json:
+        """Approve exactly what `payload_hash` names, or with other `args`; returns the approval.
+
+        YardError 409 when it was changed or decided meanwhile.
+        """
+        body = {"payload_hash": payload_hash} | _without_none(reason=reason)
+        if args is not UNCHANGED:
+            body["args"] = args
+        return await self._call("POST", _approval(approval_id, "/approve"), json=body)
+
+    async def reject(self, approval_id: str, payload_hash: str | None = None, *, reason: str | None = None) -> Json:
+        """Say no; returns the approval. YardError 409 when it is decided already."""
+        body = _without_none(payload_hash=payload_hash, reason=reason)
+        return await self._call("POST", _approval(approval_id, "/reject"), json=body)
+
     def pools(self, **filters: Any) -> AsyncIterator[Json]:
         """All pools."""
         return self._pages("/v1/pools", filters)
@@ -183,6 +211,10 @@ def _without_none(**values: Any) -> Json:
 
 def _task(task_id: str, rest: str = "") -> str:
     return f"/v1/tasks/{quote(task_id, safe='')}{rest}"
+
+
+def _approval(approval_id: str, rest: str) -> str:
+    return f"/v1/approvals/{quote(approval_id, safe='')}{rest}"
 
 
 def _pool(pool: str, rest: str = "") -> str:

@@ -1,6 +1,9 @@
 """The errors an author raises and a caller catches."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yardmaster.waits import Decision
 
 
 class PermanentError(Exception):
@@ -13,6 +16,41 @@ class PermanentError(Exception):
         super().__init__(message or code)
         self.code = code
         self.message = message or code
+
+
+class ChildFailed(PermanentError):
+    """A child task gave no result: `task_id`, its final `status`, and `error` {"code","message"} or None.
+
+    A child that succeeded is among them when its result is too large for its caller: `status` "succeeded", the
+    error's code "result_too_large". Code "child_failed". Not caught, it fails this task too.
+    """
+
+    def __init__(self, task_id: str, status: str, error: dict[str, Any] | None) -> None:
+        why = f": {error.get('code')}: {error.get('message')}" if error else ""
+        how = f"{status}, but without a result" if status == "succeeded" else status
+        super().__init__("child_failed", f"child task {task_id} {how}{why}")
+        self.task_id = task_id
+        self.status = status
+        self.error = error
+
+
+class ApprovalRejected(PermanentError):
+    """Somebody said no: `decision` says who and why. Code "approval_rejected"."""
+
+    def __init__(self, action: str, decision: "Decision") -> None:
+        why = f": {decision.reason}" if decision.reason else ""
+        super().__init__("approval_rejected", f"{action} was rejected by {decision.decided_by}{why}")
+        self.action = action
+        self.decision = decision
+
+
+class ApprovalExpired(PermanentError):
+    """Nobody decided in time. Code "approval_expired"."""
+
+    def __init__(self, action: str, decision: "Decision") -> None:
+        super().__init__("approval_expired", f"nobody decided about {action} in time")
+        self.action = action
+        self.decision = decision
 
 
 class YardError(Exception):

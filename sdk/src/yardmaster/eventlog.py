@@ -2,8 +2,8 @@
 
 One log, many readers: each reader remembers the number of the last event it has seen and asks for later
 ones, so a slow reader holds nothing back and costs nothing. Progress and tokens are kept up to a bound and
-the oldest go first; usage is money, so it is never dropped: past its own bound it is added up and handed
-over with the outcome.
+the oldest go first; steps are never dropped (the manager bounds them); usage is money, so it isn't either:
+past its own bound it is added up and handed over with the outcome.
 
 `append` and `add_usage` may be called from any thread. The loop is woken at most once for any number of
 events that arrive before it runs.
@@ -15,8 +15,8 @@ from collections import deque
 from typing import Any
 
 from yardmaster.limits import Limits
-from yardmaster.outcome import encode
 from yardmaster.sse import frame
+from yardmaster.storable import encode
 
 
 class EventLog:
@@ -29,6 +29,7 @@ class EventLog:
         self._last = 0
         self._live: deque[tuple[int, bytes]] = deque()
         self._live_bytes = 0
+        self._steps: list[tuple[int, bytes]] = []
         self._usage: list[tuple[int, bytes]] = []
         self._overflow: dict[str, dict[str, Any]] = {}
         self._waking = False
@@ -38,6 +39,16 @@ class EventLog:
     def append(self, event: str, data: dict[str, Any]) -> None:
         """Keep a progress or token event. TypeError or ValueError when `data` isn't JSON."""
         self._push_live(frame(event, encode(data)))
+
+    def add_step(self, name: str, result: bytes) -> None:
+        """Keep a finished step for good; `result` is encoded JSON."""
+        data = step_frame(name, result)
+        with self._lock:
+            if self._closed:
+                return
+            self._last += 1
+            self._steps.append((self._last, data))
+            self._wake_soon()
 
     def add_usage(self, usage: dict[str, Any]) -> None:
         """Keep one usage report. TypeError or ValueError when it isn't JSON."""
@@ -61,7 +72,7 @@ class EventLog:
     def since(self, seen: int) -> tuple[int, bytes]:
         """The frames of all kept events after number `seen`, in order, and the number of the last one."""
         with self._lock:
-            fresh = _newest(self._live, seen)
+            fresh = _newest(self._live, seen) + _newest(self._steps, seen)
             fresh += [(number, frame("usage", data)) for number, data in _newest(self._usage, seen)]
             last = self._last
         fresh.sort()
@@ -69,8 +80,13 @@ class EventLog:
 
     @property
     def shown(self) -> bool:
-        """Whether there is progress or a token to show."""
-        return bool(self._live)
+        """Whether there is progress, a token or a step to show."""
+        return bool(self._live or self._steps)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the outcome is known: nothing is kept any more."""
+        return self._closed
 
     @property
     def last(self) -> int:
@@ -130,6 +146,11 @@ class EventLog:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def step_frame(name: str, result: bytes) -> bytes:
+    """A `step` event's bytes; `result` is encoded JSON."""
+    return frame("step", b'{"name":%s,"result":%s}' % (encode(name), result))
 
 
 def _newest(items: deque[tuple[int, bytes]] | list[tuple[int, bytes]], seen: int) -> list[tuple[int, bytes]]:

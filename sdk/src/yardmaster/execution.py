@@ -7,30 +7,42 @@ that ignores `ctx.cancelled` runs to its end. Its slot is held until then (see `
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from yardmaster.call import Call
-from yardmaster.context import Context
+from yardmaster.durable import Context
 from yardmaster.eventlog import EventLog
+from yardmaster.journal import Journal
 from yardmaster.limits import Limits
-from yardmaster.outcome import ABANDONED, DEADLINE, Outcome
+from yardmaster.outcome import ABANDONED, DEADLINE, OUTRUN, Kept, Outcome
+from yardmaster.plain import PlainContext
+from yardmaster.siblings import Siblings
 
 
 class Execution:
     """Lives in one event loop; only `context` and `log` are touched from other threads."""
 
-    def __init__(self, call: Call, limits: Limits) -> None:
+    def __init__(self, call: Call, limits: Limits, recalled: Mapping[str, bytes], *, plain: bool) -> None:
         self.call = call
         self.attempt = call.attempt
         """The newest attempt that this execution answers: a retry may join a run its manager gave up on."""
+        self.fence = call.fence
+        """The newest fence that this execution answers."""
         self.limits = limits
         self.outcome: Outcome | None = None
         self.work: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self.log = EventLog(self._loop, limits)
-        self.context = Context(call, self.log)
+        self.journal = Journal(self.log, limits, call.steps, recalled)
+        self.siblings = Siblings(self.journal, limits)
+        self.context = (
+            PlainContext(call, self.log, self.journal)
+            if plain
+            else Context(call, self.log, self.journal, self.siblings)
+        )
         self._listeners = 0
         self._expiry: asyncio.TimerHandle | None = None
         self._unheard: asyncio.TimerHandle | None = None
@@ -55,10 +67,34 @@ class Execution:
             self.work.cancel()
         return True
 
-    def join(self, call: Call) -> None:
-        """Answer this call too; the newest caller's deadline counts."""
+    async def conclude(self, outcome: Outcome) -> Outcome:
+        """How the execution ends, given how its handler did; waits for the steps in progress first."""
+        self.journal.end()
+        await self.siblings.idle()
+        return self.journal.verdict(outcome)
+
+    def join(self, call: Call) -> bool:
+        """Answer this call too; the newest caller's deadline and model hint count.
+
+        False when the call is of another replay or brings steps that this run makes otherwise: it is outrun, and
+        stopped.
+        """
+        if call.replay != self.call.replay or not self.journal.join(call.steps):
+            self.stop(OUTRUN)
+            return False
         self.attempt = max(self.attempt, call.attempt)
+        self.fence = max(self.fence, call.fence)
+        self.context.model_hint = MappingProxyType(call.model_hint)
         self.set_deadline(call.deadline)
+        return True
+
+    def kept(self, now: float) -> Kept | None:
+        """What to remember of it once it is over: a success, or steps that the manager may not have heard of."""
+        outcome, finished = self.outcome, self.journal.finished
+        if outcome is None or outcome is OUTRUN or not (outcome.ok or finished):
+            return None
+        journal, usage = self.journal, self.log.usage()
+        return Kept(self.attempt, outcome, usage, now, self.fence, journal.stored, finished, self.call.replay)
 
     def set_deadline(self, deadline: datetime | None) -> None:
         """(Re)set when the execution ends at the latest; None: never."""

@@ -27,6 +27,10 @@ class Limits:
     """Progress and token events kept for listeners; the oldest go first."""
     live_bytes: int = 1 << 20
     """Bytes of those events kept."""
+    step_bytes: int = 256 << 10
+    """Largest result of a step, as JSON."""
+    siblings_s: float = 30.0
+    """How long a new step waits for the concurrent parts of its handler to ask for the stored ones."""
     usage_events: int = 1000
     """Usage events sent one by one; later ones are added up and sent before the outcome."""
     body_bytes: int = 32 << 20

@@ -17,9 +17,8 @@ def build_app(runner: Runner) -> Starlette:
     async def execute(request: Request) -> Response:
         body = await _body(request, runner.limits.body_bytes)
         admitted = runner.admit(parse_call(body, request.headers.get("traceparent")))
-        if isinstance(admitted, Kept):
-            return kept(admitted)
-        return Answer(admitted, streams=_takes_events(request))
+        streams = _takes_events(request)
+        return kept(admitted, streams=streams) if isinstance(admitted, Kept) else Answer(admitted, streams=streams)
 
     async def cancel(request: Request) -> Response:
         body = await _body(request, runner.limits.body_bytes)

@@ -2,32 +2,39 @@
 
 Rules, in this order, for a call of a task:
 1. A lower fence than one seen before for the task is refused: its sender no longer owns the task.
-2. The task is running here: the call joins it. No slot, no second run.
-3. The same attempt succeeded here lately: the call gets that result. (A rescue keeps the attempt and raises
-   the fence; a retry raises the attempt and runs again.)
+2. The task is running here: the call joins it. No slot, no second run. Unless the call is of another
+   replay or brings a step that this run made otherwise: then the task went on elsewhere, this run is stopped, and
+   the rules go on.
+3. The same attempt of the same replay succeeded here lately and knew every step the call brings: the call gets
+   that result. (A rescue keeps the attempt and raises the fence; a retry raises the attempt and runs again; a
+   resume keeps the attempt and brings the step waited for, which an earlier run can't have known.)
 4. Draining or full: refused, with a hint when to come back.
 5. Otherwise a slot is taken and the handler starts. The slot comes back when the handler has really ended.
+   Steps that the same attempt of the same replay finished here lately and the call doesn't bring are not run
+   again but told again: whoever asked then died before it stored them. Past its bounds this memory ends, and such
+   a step runs again.
 """
 
 import asyncio
-import inspect
 import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 from yardmaster.call import Call
-from yardmaster.context import Context
+from yardmaster.durable import Context
 from yardmaster.execution import Execution
 from yardmaster.keeping import Fences, KeptResults
 from yardmaster.limits import Limits
-from yardmaster.outcome import CANCELLED, INTERRUPTED, SHUTDOWN, Kept, Outcome, failed, succeeded
+from yardmaster.outcome import CANCELLED, INTERRUPTED, LEFT, SHUTDOWN, Kept, Outcome, failed, succeeded
+from yardmaster.plain import PlainContext
 from yardmaster.telemetry import execution_span
-from yardmaster.threads import run_in_thread
+from yardmaster.threads import is_async, run_in_thread
+from yardmaster.unwinding import Unwind
 
 log = logging.getLogger("yardmaster.agent")
 
-type Handler = Callable[[Context, Any], Any]
+type Handler = Callable[[Context, Any], Any] | Callable[[PlainContext, Any], Any]
 
 
 class RefusedError(Exception):
@@ -50,8 +57,8 @@ class Runner:
         self.slots = slots
         self.limits = limits
         self.draining = False
-        self._handler = handler
-        self._is_async = _is_async(handler)
+        self._handler: Callable[..., Any] = handler
+        self._is_async = is_async(handler)
         self._clock = clock
         self._running: dict[str, Execution] = {}
         self._occupied: set[Execution] = set()
@@ -78,8 +85,7 @@ class Runner:
         if newer is not None:
             raise RefusedError(409, "stale_fence", f"fence {call.fence} is older than {newer}")
         execution = self._running.get(call.task_id)
-        if execution is not None and execution.outcome is None:
-            execution.join(call)
+        if execution is not None and execution.outcome is None and execution.join(call):
             return execution
         return self._kept.find(call, self._clock()) or self._start(call)
 
@@ -102,7 +108,8 @@ class Runner:
             raise RefusedError(503, "draining", "the agent is draining", 5)
         if self.running >= self.slots:
             raise RefusedError(429, "slots_full", f"all {self.slots} slots are in use", 1)
-        execution = Execution(call, self.limits)
+        recalled = self._kept.steps(call, self._clock())
+        execution = Execution(call, self.limits, recalled, plain=not self._is_async)
         self._running[call.task_id] = execution
         self._occupied.add(execution)
         self._idle.clear()
@@ -113,22 +120,30 @@ class Runner:
 
     async def _run(self, execution: Execution) -> None:
         try:
-            execution.settle(await self._attempt(execution))
+            execution.siblings.own()
+            outcome, error = await self._attempt(execution)
+            outcome = await execution.conclude(outcome)
+            if execution.settle(outcome) and error is not None and outcome.retry:
+                log.warning("handler failed task_id=%s", execution.call.task_id, exc_info=error)
         except asyncio.CancelledError:
-            execution.settle(INTERRUPTED)
+            execution.settle(execution.journal.verdict(INTERRUPTED))
 
-    async def _attempt(self, execution: Execution) -> Outcome:
-        call, context = execution.call, execution.context
+    async def _attempt(self, execution: Execution) -> tuple[Outcome, BaseException | None]:
+        """How the handler did, and what it raised."""
         try:
-            with execution_span(call):
-                if self._is_async:
-                    return succeeded(await self._handler(context, call.payload))
-                return succeeded(await run_in_thread(self._handler, context, call.payload))
-        except (Exception, SystemExit) as error:  # whatever a handler raises is this task's failure only
-            outcome = failed(error, self.limits.error_chars)
-            if outcome.retry:
-                log.warning("handler failed task_id=%s", call.task_id, exc_info=error)
-            return outcome
+            with execution_span(execution.call):
+                result = await self._handle(execution)
+        except Unwind:
+            return LEFT, None
+        except (Exception, SystemExit, BaseExceptionGroup) as error:  # it is this task's failure only
+            return failed(error, self.limits.error_chars), error
+        return succeeded(result), None
+
+    async def _handle(self, execution: Execution) -> Any:
+        context, payload = execution.context, execution.call.payload
+        if isinstance(context, PlainContext):
+            return await run_in_thread(context.run, self._handler, payload)
+        return await self._handler(context, payload)
 
     def _release(self, execution: Execution) -> None:
         task_id = execution.call.task_id
@@ -138,11 +153,7 @@ class Runner:
             self._idle.set()
         if self._running.get(task_id) is execution:
             del self._running[task_id]
-        outcome = execution.outcome
-        if outcome is not None and outcome.ok:
-            now = self._clock()
-            self._kept.keep(task_id, Kept(execution.attempt, outcome, execution.log.usage(), now))
-
-
-def _is_async(handler: Handler) -> bool:
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+        execution.siblings.cancel()
+        kept = execution.kept(self._clock())
+        if kept is not None:
+            self._kept.keep(task_id, kept)

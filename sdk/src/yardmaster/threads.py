@@ -6,9 +6,17 @@ drained agent alive for ever. A daemon thread a call costs some 50 µs and is bo
 
 import asyncio
 import contextvars
+import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
+
+from yardmaster.unwinding import Unwind
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine: an async function, or an object whose call is one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 async def run_in_thread(function: Callable[..., Any], *args: Any) -> Any:
@@ -51,7 +59,7 @@ async def _to_the_end(ended: "asyncio.Future[Any]") -> Any:
 def _finish(ended: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
     if error is None:
         ended.set_result(result)
-    elif isinstance(error, Exception) and not isinstance(error, StopIteration):
+    elif isinstance(error, Exception | Unwind) and not isinstance(error, StopIteration):
         ended.set_exception(error)
     else:  # what a future refuses, or what would end the loop if it were raised there
         ended.set_exception(RuntimeError(f"{type(error).__name__}: {error}"))

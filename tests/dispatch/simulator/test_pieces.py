@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.quantiles import quantile
 from app.dispatch.balancers.base import TaskView
 from app.dispatch.simulator import scenarios, sizes
 from app.dispatch.simulator.engine import Simulation
 from app.dispatch.simulator.scenarios import SCENARIOS, Size, UnknownScenario
-from app.dispatch.simulator.tally import Measures, Tally, measures, quantile, recommended
+from app.dispatch.simulator.tally import Measures, Tally, measures, recommended
 from app.dispatch.simulator.waiting import TRIED_BEHIND, Waiting
 from app.dispatch.simulator.working import Attempt, Working
 from app.dispatch.simulator.world import Fault, SimAgent, Spell

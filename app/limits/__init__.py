@@ -1,0 +1,5 @@
+"""Limits that an operator sets: requests a second, tasks at once under a concurrency key, a tenant's share.
+
+A limit is of a `tenant`, a `key` (an API key) or a `pool`. Rates are kept by GCRA in Redis, and by a bucket of our own
+in each manager while Redis is away. Concurrency and weight are read by the statements of `tasks`.
+"""

@@ -1,0 +1,65 @@
+"""Every manager's copy of the limits: read by a hint and by time, so that asking them costs no query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import ceil
+
+from app.core.batch import Batcher
+from app.core.db import Database
+from app.limits.gcra import Rate
+
+TOPIC = "limits"
+
+COLUMNS = "kind, name, rate_per_s, burst, concurrency, policy, weight, updated_at"
+_ALL = f"SELECT {COLUMNS} FROM limits"  # noqa: S608 - only constants
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRecord:
+    """One limit; None: no bound of that sort."""
+
+    kind: str
+    name: str
+    rate_per_s: float | None
+    burst: int | None
+    concurrency: int | None
+    policy: str
+    weight: float | None
+    updated_at: datetime
+
+    @property
+    def rate(self) -> Rate | None:
+        """What GCRA keeps. Without a burst of its own, a second's worth may come at once."""
+        if self.rate_per_s is None:
+            return None
+        return Rate(self.rate_per_s, self.burst if self.burst is not None else max(1, ceil(self.rate_per_s)))
+
+
+class LimitsView:
+    """All limits as of the last `refresh`, by (kind, name). Read it freely; never change it."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        # One read at a time: an older one must not replace a newer one.
+        self._reads: Batcher[None, None] = Batcher(self._read_for, limit=10_000)
+        self.limits: dict[tuple[str, str], LimitRecord] = {}
+        self.rates: dict[tuple[str, str], Rate] = {}
+
+    async def refresh(self) -> None:
+        """Read them, in a read that begins after this call; callers that come together share one."""
+        await self._reads.put(None)
+
+    async def tick(self) -> float | None:
+        """The loop's pass: what a lost hint would have told."""
+        await self.refresh()
+        return None
+
+    async def _read_for(self, callers: Sequence[None]) -> Sequence[None]:
+        async with self._db.read() as connection:
+            found = [LimitRecord(*row) for row in await connection.fetch(_ALL)]
+        self.limits = {(limit.kind, limit.name): limit for limit in found}
+        self.rates = {key: rate for key, limit in self.limits.items() if (rate := limit.rate) is not None}
+        return callers
