@@ -55,7 +55,8 @@ FROM ours, webhooks w WHERE d.id = ours.id AND w.id = d.webhook_id
 RETURNING d.id, d.webhook_id, d.tries, d.body, w.url, w.generation
 """
 
-# A success counts whenever it comes; any other answer only while its try is the newest one.
+# A success counts whenever it comes, but for one sent before somebody asked to send it again (which sets `tries` to 0);
+# any other answer only while its try is the newest one.
 _STORE = """
 UPDATE webhook_deliveries d SET
   status = v.status, answer_status = v.answer_status, answer = v.answer,
@@ -63,7 +64,7 @@ UPDATE webhook_deliveries d SET
   delivered_at = CASE WHEN v.status = 'delivered' THEN now() ELSE d.delivered_at END
 FROM unnest($1::uuid[], $2::int[], $3::text[], $4::float8[], $5::int[], $6::text[])
   AS v (id, tries, status, delay_s, answer_status, answer)
-WHERE d.id = v.id AND (v.status = 'delivered' OR (d.status = 'pending' AND d.tries = v.tries))
+WHERE d.id = v.id AND (d.tries = v.tries AND d.status = 'pending' OR v.status = 'delivered' AND d.tries >= v.tries)
 """
 
 _QUIET = """

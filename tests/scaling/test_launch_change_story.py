@@ -21,7 +21,7 @@ from tests.support.waiting import until
 def define(client: httpx.Client, journal: Journal, **env: str) -> None:
     launch: dict[str, Any] = {"kind": "process", "command": [sys.executable, str(PROGRAM)]}
     launch["env"] = {"AGENT_JOURNAL": str(journal.path), **env}
-    define_pool(client, "work", slots=4, launch=launch, scale={"min": 2, "max": 4})
+    define_pool(client, "work", slots=4, launch=launch, scale={"min": 2, "max": 4, "policy": "manual"})
 
 
 def test_a_new_launch_reaches_every_replica_and_fails_no_task(managers: Fleet, tmp_path: Path) -> None:

@@ -273,3 +273,28 @@ async def test_redelivery_sends_the_same_again(db: Database, receiver: WebhookRe
         await desk.send()
         assert [got.id for got in receiver.got] == [str(done.id)] * 2
         assert receiver.got[0].body == receiver.got[1].body
+
+
+async def test_a_redelivery_asked_for_before_the_first_answer_is_stored_is_sent(
+    db: Database, receiver: WebhookReceiver
+) -> None:
+    came, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        came.set()
+        await release.wait()
+        return web.Response()
+
+    receiver.handler = slow
+    async with Desk(db) as desk:
+        webhook = await desk.webhook(receiver.url)
+        await add_event(db)
+        await desk.spread()
+        await desk.deliveries.tick()
+        await came.wait()
+        await desk.webhooks.redeliver(CALLER, webhook.id, (await desk.one(webhook)).id)
+        release.set()
+        await desk.deliveries.idle()
+        assert (await desk.one(webhook)).status == "pending"
+        await desk.send()
+        assert ((await desk.one(webhook)).status, len(receiver.got)) == ("delivered", 2)
