@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
@@ -39,6 +40,11 @@ class Account:
         """What may still be granted without asking people; None: there is no bound."""
         cap = self.cap((*HARD, "require_approval"))
         return None if cap is None else cap - self.committed
+
+    def pace(self) -> timedelta | None:
+        """The time between two starts by its strictest throttle that is active; None: there is none."""
+        rates = [item.per_minute for item in self.active("throttle") if item.per_minute]
+        return timedelta(seconds=60 / min(rates)) if rates else None
 
     def _of(self, action: str) -> list[Threshold]:
         return sorted((item for item in self.budget.thresholds if item.action == action), key=lambda item: item.percent)
@@ -88,14 +94,16 @@ def grant(accounts: Mapping[UUID, Account], asks: Sequence[Ask], now: datetime) 
     """Judge the asks in their order; what is granted is committed before the next is looked at.
 
     An ask is granted if each account that it touches has room for it: a refused one takes nothing, so nothing is
-    refused that what is left would cover.
+    refused that what is left would cover. Those whom an account's pace keeps waiting are told one time after the other,
+    a pace apart, so that they do not all come back for one place.
     """
     verdicts: list[Granted | Refused] = []
+    waiting: Counter[UUID] = Counter()
     for ask in asks:
         touched = [accounts[account_id] for account_id in ask.needs]
         refused = next((found for account in touched if (found := _refusal(account, ask, now)) is not None), None)
         if refused is not None:
-            verdicts.append(refused)
+            verdicts.append(_turn(refused, waiting) if refused.why == "throttled" else refused)
             continue
         models: dict[str, str] = {}
         for account in touched:
@@ -123,9 +131,18 @@ def _refusal(account: Account, ask: Ask, now: datetime) -> Refused | None:
     return None
 
 
+def _turn(refused: Refused, waiting: Counter[UUID]) -> Refused:
+    before = waiting[refused.account.id]
+    waiting[refused.account.id] += 1
+    pace = refused.account.pace()
+    if refused.until is None or pace is None:
+        return refused
+    return replace(refused, until=refused.until + before * pace)
+
+
 def _commit(account: Account, ask: Ask, now: datetime) -> None:
-    paces = [item.per_minute for item in account.active("throttle") if item.per_minute]
-    if paces:
+    pace = account.pace()
+    if pace is not None:
         begin = now if account.paced_until is None else max(now, account.paced_until)
-        account.paced_until = begin + timedelta(seconds=60 / min(paces))
+        account.paced_until = begin + pace
     account.committed += ask.needs[account.id] - ask.own.get(account.id, ZERO)

@@ -80,6 +80,14 @@ def test_a_throttled_scope_waits_for_its_pace() -> None:
     assert of[ONE].paced_until == NOW + timedelta(seconds=10)
 
 
+def test_those_that_wait_for_a_pace_come_back_one_by_one() -> None:
+    of = {ONE: account("10", "5", at(50, "throttle", per_minute=6.0), paced=NOW)}
+    granted, *waiting = grant(of, [ask("0.1") for _ in range(4)], NOW)
+    assert isinstance(granted, Granted)
+    told = [verdict.until for verdict in waiting if isinstance(verdict, Refused)]
+    assert told == [NOW + timedelta(seconds=seconds) for seconds in (10, 20, 30)]
+
+
 def test_the_highest_threshold_that_is_reached_names_the_model() -> None:
     of = account("10", "9", at(50, "downgrade", models={"a": "b", "c": "d"}), at(90, "downgrade", models={"a": "e"}))
     (verdict,) = grant({ONE: of}, [ask("1")], NOW)

@@ -52,6 +52,10 @@ def _gauge(name: str, values: str) -> Series:
     return {f'{name}{{{_HERE}, pool="p"}}': values}
 
 
+def _whole(name: str, values: str) -> Series:
+    return {f"{name}{{{_HERE}}}": values}
+
+
 _ERRORS = f"yard_loop_errors_total{{{_HERE}, loop="
 _TRIES = f"yard_webhook_tries_total{{{_HERE}, outcome="
 _REQUESTS = f'http_requests_total{{{_HERE}, handler="/v1/tasks", method="POST", status='
@@ -193,6 +197,19 @@ CASES = {
     ),
     "YardmasterPoolCondition": Case(
         {_CONDITION: "1x60"}, ({_CONDITION: "0x36 1x2 0x20"},), {**_IN_POOL, "code": "crash_loop"}
+    ),
+    "YardmasterUsageUnpriced": Case(
+        _whole("yard_costs_unpriced_rows", "3x60"),
+        (_whole("yard_costs_unpriced_rows", "0x60"), _whole("yard_costs_unpriced_rows", "0x30 3x30")),
+        _JOB,
+    ),
+    "YardmasterBudgetDrift": Case(
+        _whole("yard_budget_drifted_accounts", "1x60"),
+        (_whole("yard_budget_drifted_accounts", "0x60"), _whole("yard_budget_drifted_accounts", "0x36 1x2 0x20")),
+        _JOB,
+    ),
+    "YardmasterCostsBehind": Case(
+        _whole("yard_costs_behind_seconds", "0+600x60"), (_whole("yard_costs_behind_seconds", "300x60"),), _JOB
     ),
 }
 
