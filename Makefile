@@ -5,12 +5,12 @@
 PORT ?= 8080
 DATA ?= .yardmaster
 PYTEST ?=
-# Tests mostly wait for each other's processes: three at once keep two cores busy. WORKERS=0 runs them one by one.
-WORKERS ?= 3
+# Tests mostly wait for their processes: two at once keep two cores busy. WORKERS=0 runs them one by one.
+WORKERS ?= 2
 
 help:
 	@echo "make run [PORT=8080 DATA=.yardmaster]   start the service with PostgreSQL, Redis and three example pools"
-	@echo "make test [PYTEST='-k name' WORKERS=3]  every test"
+	@echo "make test [PYTEST='-k name' WORKERS=2]  every test"
 	@echo "make chaos [CHAOS_SEED=n]               crash everything at random for minutes, then check what is left"
 	@echo "make check                              ruff, mypy, import-linter, alembic check"
 	@echo "make bench                              measure"

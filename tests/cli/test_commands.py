@@ -167,7 +167,7 @@ def test_cancel_reaches_the_agent(service: Service) -> None:
 
 
 def test_watch_as_lines(service: Service) -> None:
-    task_id = submitted(service, {"do": "stream", "pause_s": 0.2})
+    task_id = submitted(service, {"do": "stream", "pause_s": 1.0})
     done = service.yard("watch", task_id)
     assert done.exit_code == 0
     assert re.search(r"^\d\d:\d\d:\d\d  progress +100 % part 4 of 4$", done.stdout, re.MULTILINE)
@@ -177,7 +177,7 @@ def test_watch_as_lines(service: Service) -> None:
 
 
 def test_watch_for_programs(service: Service) -> None:
-    task_id = submitted(service, {"do": "stream", "pause_s": 0.2})
+    task_id = submitted(service, {"do": "stream", "pause_s": 1.0})
     done = service.yard("watch", task_id, "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert events[0]["type"] == "snapshot"

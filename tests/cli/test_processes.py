@@ -9,7 +9,7 @@ from cli_service import Service, until
 
 def test_data_and_remarks_are_apart(service: Service) -> None:
     process = service.process("submit", "stub", '{"do": "stream"}', "--wait", "--json")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 0
     assert json.loads(out)["result"]["parts"] == 4
     assert err == ""
@@ -22,7 +22,7 @@ def test_ctrl_c_ends_the_wait_and_not_the_task(service: Service) -> None:
     # Two connections: the one it submitted by, and the one it follows by.
     until(lambda: len([c for c in psutil.Process(process.pid).net_connections() if c.status == "ESTABLISHED"]) == 2)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
     assert "The task goes on without you" in err
     assert f"yard watch {held[0]['id']}" in err

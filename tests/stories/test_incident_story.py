@@ -176,7 +176,7 @@ async def test_a_task_waits_for_a_person_while_everything_dies(
     assert done["result"]["decision"]["by"] == ann
     assert done["result"]["run"]["command"] == ["df", "-h", "/tmp"]
     assert done["result"]["run"]["exit_code"] == 0
-    assert done["attempt"] == 1, "waiting cost no try"
+    assert done["attempt"] == 1, f"waiting cost no try: {page}"
     assert (tmp_path / "steps").read_text().splitlines() == [f"{step} {task_id}" for step in ("mine", "propose", "run")]
     check_events(page["items"], done["result"]["run"]["command"], ann)
     ledger = Ledger(own.backing.database_url)

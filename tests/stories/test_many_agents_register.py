@@ -69,7 +69,7 @@ async def submit_steadily(client: httpx.AsyncClient, stop: asyncio.Event) -> lis
     return ids
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 async def test_two_thousand_agents_register_while_tasks_go_on(managers: Fleet, agents: Any, ledger: Ledger) -> None:
     manager = await asyncio.to_thread(managers.manager)
     headers = {"Authorization": f"Bearer {manager.backing.admin_key}"}

@@ -17,7 +17,7 @@ SEEDS = tuple(range(1, 6))
 """With three, a median is a matter of luck; the command takes nine."""
 WAIT_S = 30.0
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(400)
 
 
 @cache
