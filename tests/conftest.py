@@ -14,6 +14,7 @@ import asyncpg
 import httpx
 import hypothesis
 import pytest
+import structlog
 from fastapi import FastAPI
 
 from app.cli.db import make_admin_key, migrate
@@ -29,6 +30,10 @@ from tests.support.stub_agent import StubAgent
 # No deadlines: a machine that is busy with something else is not a fault of the code.
 hypothesis.settings.register_profile("yard", deadline=None)
 hypothesis.settings.load_profile("yard")
+
+# As the service has it: pretty tracebacks with local variables take seconds each.
+_PLAIN = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
 
 TEMPLATE = "yard_template"
 PEPPER = new_pepper()

@@ -28,8 +28,9 @@ def set_up_logs(settings: TelemetrySettings) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if pretty else "iso", utc=not pretty),
         _with_trace,
     ]
+    # Plain tracebacks: the pretty ones show local variables, among them keys and payloads, and take seconds to render.
     final: list[Any] = (
-        [structlog.dev.ConsoleRenderer(pad_event_to=28)]
+        [structlog.dev.ConsoleRenderer(pad_event_to=28, exception_formatter=structlog.dev.plain_traceback)]
         if pretty
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

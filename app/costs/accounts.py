@@ -69,7 +69,7 @@ class AccountRecord:
     @property
     def percent(self) -> float:
         """Of the limit, committed."""
-        return float(round(self.committed * 100 / self.limit, 2))
+        return round(float(self.committed * 100 / self.limit), 2)
 
     def reached(self, thresholds: Sequence[Threshold]) -> list[Threshold]:
         """Thresholds that are passed, lowest first."""

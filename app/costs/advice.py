@@ -6,6 +6,7 @@ numbers are missing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,6 +19,7 @@ CARRIES = Decimal("0.4")
 MAX_UNPRICED_SHARE = Decimal("0.05")
 LEAST_RETRIES, HOPELESS = 20, Decimal("0.05")
 RISING = Decimal("0.1")
+_DATE = re.compile(r"[-@]20\d\d-?\d\d-?\d\d$")
 BUDGET_SHARE = Decimal("0.8")
 
 
@@ -84,13 +86,15 @@ def substitutes(uses: Sequence[ModelUse], options: Sequence[ModelOption]) -> lis
     known = {option.model: option for option in options}
     found = []
     for use in uses:
-        own, tokens = known.get(use.model), use.input_tokens + use.output_tokens
+        own, tokens = known.get(use.model) or known.get(undated(use.model)), use.input_tokens + use.output_tokens
         if total <= 0 or use.usd <= CARRIES * total or own is None or tokens <= 0:
             continue
         if use.unpriced_tokens > MAX_UNPRICED_SHARE * tokens:
             continue
         now = own.price(use.input_tokens, use.output_tokens)
-        others = [option for option in options if option.model != use.model and option.quality >= own.quality]
+        others = [
+            option for option in options if option.model not in (use.model, own.model) and option.quality >= own.quality
+        ]
         if now <= 0 or not others:
             continue
         best = min(others, key=lambda option: (option.price(use.input_tokens, use.output_tokens), option.model))
@@ -98,6 +102,11 @@ def substitutes(uses: Sequence[ModelUse], options: Sequence[ModelOption]) -> lis
         if then < now:
             found.append(_substitute(use, own, best, use.usd / total, then / now))
     return found
+
+
+def undated(model: str) -> str:
+    """A model as people call it: `openai/gpt-4o-2024-08-06` is gpt-4o."""
+    return _DATE.sub("", model.rpartition("/")[2])
 
 
 def _substitute(use: ModelUse, own: ModelOption, best: ModelOption, share: Decimal, ratio: Decimal) -> Suggestion:

@@ -99,7 +99,7 @@ def full_days(costs: Mapping[date, Decimal], today: date) -> list[Day]:
 
 def average(days: Sequence[Day], last: int) -> Decimal | None:
     """The mean of the last full days, `last` at most; None without any."""
-    chosen = days[-last:]
+    chosen = days[-last:] if last > 0 else ()
     return sum((day.usd for day in chosen), Decimal(0)) / len(chosen) if chosen else None
 
 

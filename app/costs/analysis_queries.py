@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from app.core.db import HotConnection
+from app.costs.accounts import SPENT_NOW
 from app.costs.advice import Retries
 
 RETRIES_DAYS = 7
@@ -14,14 +15,14 @@ LOOK_S = 5.0
 """Retries and idle agents are counted from the attempts themselves: for no longer than this."""
 MAX_ACCOUNTS = 100
 
-BUDGETS = """
-SELECT b.name, coalesce(a.key, '') AS key, b.unit, b.window_kind, b.rolling_s, b."limit", coalesce(a.spent, 0) AS spent,
-  coalesce(a.reserved, 0) AS reserved, a.window_start, a.window_end, a.opened_at
+BUDGETS = f"""
+SELECT b.name, coalesce(a.key, '') AS key, b.unit, b.window_kind, b.rolling_s, b."limit",
+  coalesce({SPENT_NOW}, 0) AS spent, coalesce(a.reserved, 0) AS reserved, a.window_start, a.window_end, a.opened_at
 FROM budgets b LEFT JOIN budget_accounts a ON a.budget_id = b.id
   AND (a.window_start IS NULL OR a.window_start <= $1) AND (a.window_end IS NULL OR a.window_end > $1)
 WHERE ($2::text IS NULL OR b.tenant = $2) AND (b.per IS NULL OR a.id IS NOT NULL)
-ORDER BY coalesce(a.spent, 0) / NULLIF(b."limit", 0) DESC NULLS LAST, b.name, key LIMIT $3
-"""
+ORDER BY coalesce({SPENT_NOW}, 0) / NULLIF(b."limit", 0) DESC NULLS LAST, b.name, key LIMIT $3
+"""  # noqa: S608 - only constants
 RETRIES = """
 SELECT t.pool, t.type, count(DISTINCT (a.task_id, a.fence)) AS attempts,
   count(DISTINCT (a.task_id, a.fence)) FILTER (WHERE a.outcome = 'succeeded') AS succeeded,

@@ -91,7 +91,7 @@ class Analyst:
         days = analysis.full_days(costs, today)
         line, found = analysis.trend(days), analysis.band(days)
         count = (today - begin).days + 1
-        mean = analysis.average(days, count)
+        mean = analysis.average(days, count - 1)
         budgets = [(one, burn(one.limit, one.spent, one.start, one.end, now, rolling=one.rolling)) for one in known]
         suggestions, missing = self._advice(models, options, tried, idle, line, days, budgets)
         if line is None:

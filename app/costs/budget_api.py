@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -36,7 +36,11 @@ PageToken = Annotated[
 ]
 Key = Annotated[
     str | None,
-    Query(max_length=200, description="Of this thread, root task or task only.", examples=["conversation-17"]),
+    Query(
+        max_length=200,
+        description="Of this thread, root task or task only. TENANT/THREAD where the budget names no tenant.",
+        examples=["conversation-17"],
+    ),
 ]
 
 
@@ -97,8 +101,8 @@ def router(db: Database, budgets: Budgets, edge: Edge, clock: Clock) -> APIRoute
 
     @api.delete("/{name}", responses=problems(401, 403, 404, 409, 422, 503), summary="Delete a budget")
     async def delete_budget(name: Name, caller: Caller = edge.require("admin")) -> wire.BudgetOut:
-        """The answer is the budget as it was. Nothing waits for it any more; what running tasks hold goes as they
-        end."""
+        """The answer is the budget as it was. Nothing waits for its money any more; what running tasks hold goes as
+        they end. Tasks for which people were asked stay held until those decide, or the question expires."""
         return budget_out(await budgets.delete(name, caller), None)
 
     return api
@@ -155,9 +159,6 @@ def _place(account: AccountRecord) -> str:
 def _position(text: str) -> tuple[datetime | None, UUID]:
     start, _, account_id = text.rpartition(" ")
     try:
-        at, id_ = datetime.fromisoformat(start) if start else None, UUID(account_id)
-    except ValueError:
+        return datetime.fromisoformat(start).astimezone(UTC) if start else None, UUID(account_id)
+    except (ValueError, OverflowError):
         raise BadPageToken("The page token is damaged.") from None
-    if at is not None and at.tzinfo is None:
-        raise BadPageToken("The page token is damaged.")
-    return at, id_

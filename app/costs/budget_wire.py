@@ -86,7 +86,8 @@ class LabelIn(BaseModel):
 
 class ScopeIn(BaseModel):
     """Whose spending: all that is named must fit; nothing named is everything. `per` gives each thread, each root task
-    with its sub-tasks, or each task the whole limit for itself."""
+    with its sub-tasks, or each task the whole limit for itself. Without a tenant, accounts of threads are known as
+    TENANT/THREAD."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"tenant": "acme", "per": "root"}]})
     tenant: str | None = Field(None, pattern=NAME)
@@ -149,7 +150,11 @@ class ThresholdIn(BaseModel):
     percent: Percent
     action: Action
     per_minute: float | None = Field(
-        None, gt=0, le=1_000_000, allow_inf_nan=False, description="Of throttle: attempts that may start a minute."
+        None,
+        ge=1 / 1440,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="Of throttle: attempts that may start a minute, at least one a day.",
     )
     models: Models | None = Field(None, description="Of downgrade: from a model to the one to take instead.")
 

@@ -117,6 +117,8 @@ def grant(accounts: Mapping[UUID, Account], asks: Sequence[Ask], now: datetime) 
 
 def _refusal(account: Account, ask: Ask, now: datetime) -> Refused | None:
     need, own = ask.needs[account.id], ask.own.get(account.id, ZERO)
+    if _spared(account, need):
+        return None
     after = account.committed - own + need
     caps: list[tuple[Why, Decimal | None]] = [("exhausted", account.cap(HARD))]
     if not ask.over:
@@ -131,6 +133,11 @@ def _refusal(account: Account, ask: Ask, now: datetime) -> Refused | None:
     return None
 
 
+def _spared(account: Account, need: Decimal) -> bool:
+    """Of a model's money, what does not use the model asks nothing."""
+    return need == ZERO and account.budget.scope.model is not None
+
+
 def _turn(refused: Refused, waiting: Counter[UUID]) -> Refused:
     before = waiting[refused.account.id]
     waiting[refused.account.id] += 1
@@ -142,7 +149,7 @@ def _turn(refused: Refused, waiting: Counter[UUID]) -> Refused:
 
 def _commit(account: Account, ask: Ask, now: datetime) -> None:
     pace = account.pace()
-    if pace is not None:
+    if pace is not None and not _spared(account, ask.needs[account.id]):
         begin = now if account.paced_until is None else max(now, account.paced_until)
         account.paced_until = begin + pace
     account.committed += ask.needs[account.id] - ask.own.get(account.id, ZERO)

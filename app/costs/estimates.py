@@ -29,7 +29,8 @@ WITH tried AS MATERIALIZED (
 ), sums AS (
   SELECT s.pool, s.type, s.band, u.model, COALESCE(sum(u.cost_usd), 0) AS usd,
     sum(u.input_tokens + u.output_tokens)::numeric AS tokens
-  FROM seen s JOIN usage u ON u.task_id = s.task_id AND u.fence = s.fence AND u.kind = 'reported' GROUP BY 1, 2, 3, 4
+  FROM seen s JOIN usage u ON u.task_id = s.task_id AND u.fence = s.fence AND u.kind = 'reported'
+    AND u.model <> '' GROUP BY 1, 2, 3, 4
 ), told AS (
   SELECT c.pool, c.type, c.band, COALESCE(s.model, '') AS model, c.attempts, COALESCE(s.usd, 0) AS usd,
     COALESCE(s.tokens, 0) AS tokens FROM counts c LEFT JOIN sums s USING (pool, type, band)

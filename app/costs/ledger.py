@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from uuid import UUID
 
 from app.core.db import HotConnection
@@ -74,11 +73,3 @@ async def pace(connection: HotConnection, accounts: Iterable[Account]) -> None:
     paced = [item for item in accounts if item.paced_until is not None and item.active("throttle")]
     if paced:
         await connection.execute(sql.PACE, [item.id for item in paced], [item.paced_until for item in paced])
-
-
-async def charge(
-    connection: HotConnection, accounts: Collection[UUID], usage: Sequence[tuple[str, int, int, Decimal | None]]
-) -> dict[UUID, Decimal]:
-    """Book usage ((model, input and output tokens, USD or None) a row) that is no attempt's: what each account took."""
-    rows = await connection.fetch(sql.CHARGE, list(accounts), *([row[place] for row in usage] for place in range(4)))
-    return {row["account"]: row["charged"] for row in rows}

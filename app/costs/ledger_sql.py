@@ -33,6 +33,9 @@ WHERE a.id = p.id
 
 EPOCH = "(SELECT epoch FROM budget_epoch WHERE id = 1)"
 
+NO_MODEL = ""
+"""The model of a row that only says: this attempt succeeded, without using any. What its task cost came before."""
+
 USED_COLUMNS = """task_id, fence, ordinal, tenant, pool, model, input_tokens, output_tokens, quantities, type, outcome,
     complexity, synthetic, labels, cost_usd, price_version"""
 
@@ -61,17 +64,3 @@ def charge(account: str, used: str, amount: str, counted: str) -> str:
       WHEN 'tokens' THEN COALESCE(sum(u.input_tokens + u.output_tokens), 0)
       ELSE GREATEST(COALESCE(sum(u.cost_usd), 0), CASE WHEN bool_or(u.cost_usd IS NULL) THEN {amount} ELSE 0 END) END
     FROM {used} AND ({account}.model IS NULL OR u.model = {account}.model))"""  # noqa: S608
-
-
-CHARGE = f"""
-WITH accounts AS MATERIALIZED (
-  SELECT id, unit, model FROM budget_accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE
-), used AS (
-  SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::numeric[])
-    AS u(model, input_tokens, output_tokens, cost_usd)
-), moves AS (
-  SELECT a.id AS account, 0::numeric AS released, {charge("a", "used u WHERE true", "0", "false")} AS charged
-  FROM accounts a
-), {booked("moves")}
-SELECT account, charged FROM moves
-"""  # noqa: S608

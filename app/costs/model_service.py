@@ -38,7 +38,7 @@ ON CONFLICT (model) DO UPDATE SET good = s.good + EXCLUDED.good, bad = s.bad + E
 _MEASURED = """
 WITH recent AS (
   SELECT task_id, fence, model, type, outcome FROM usage
-  WHERE task_id >= $1 AND kind = 'reported' AND NOT synthetic AND outcome IN ('succeeded', 'failed')
+  WHERE task_id >= $1 AND kind = 'reported' AND model <> '' AND NOT synthetic AND outcome IN ('succeeded', 'failed')
   ORDER BY task_id DESC LIMIT $2
 ), used AS (
   SELECT task_id, fence, model, min(type) AS type, min(outcome) AS outcome FROM recent GROUP BY task_id, fence, model

@@ -45,7 +45,8 @@ def router(prices: Prices, edge: Edge, clock: Clock) -> APIRouter:
     @api.put("/{model:path}", responses=problems(400, 401, 403, 404, 413, 422, 503), summary="Set a model's price")
     async def put_price(model: ModelPath, body: PriceIn, caller: Caller = edge.require("admin")) -> PriceOut:
         """From `effective_from` on the model costs this, for every tenant, instead of the built-in price. What was used
-        since then is priced again within moments: as new rows of usage, never by changing old ones."""
+        since then is priced again within moments: as new rows of usage, never by changing old ones. What budgets have
+        booked stays."""
         return PriceOut.of(await prices.put(model, body.listed(), body.effective_from, body.note, caller.id))
 
     @api.get("/{model:path}", responses=problems(401, 403, 404, 422, 503), summary="What a model costs")

@@ -44,12 +44,15 @@ class Scope:
             and (self.label_key is None or (labels or {}).get(self.label_key) == self.label_value)
         )
 
-    def key(self, task_id: UUID, root_id: UUID | None, thread_id: str | None) -> str | None:
-        """The account's key for a task; None: it has no such thing (no thread), and the budget is not about it."""
+    def key(self, tenant: str, task_id: UUID, root_id: UUID | None, thread_id: str | None) -> str | None:
+        """The account's key for a task; None: it has no such thing (no thread), and the budget is not about it.
+
+        Tenants name their threads themselves: a budget of all tenants knows them as TENANT/THREAD.
+        """
         if self.per is None:
             return ""
         if self.per == "thread":
-            return thread_id
+            return f"{tenant}/{thread_id}" if thread_id is not None and self.tenant is None else thread_id
         return str(task_id if self.per == "task" else root_id or task_id)
 
     def described(self, key: str = "") -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Literal
 
 from app.core.errors import Invalid
@@ -21,6 +21,7 @@ DEFAULT_DAYS = 30
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _LABEL = re.compile(r"label:(.{1,100})", re.DOTALL)
 _CENT = Decimal("1e-10")
+_WIDE = Context(prec=100)
 
 
 class BadReport(Invalid):
@@ -113,12 +114,12 @@ def parts(begin: datetime, end: datetime) -> Parts:
 
 def money(amount: Decimal) -> str:
     """An amount as plain decimal digits, rounded to ten places (half to even), without zeros at the end."""
-    return plain(amount.quantize(_CENT, ROUND_HALF_EVEN)) if amount.as_tuple().exponent < -10 else plain(amount)  # type: ignore[operator]
+    return plain(amount.quantize(_CENT, ROUND_HALF_EVEN, _WIDE)) if amount.as_tuple().exponent < -10 else plain(amount)  # type: ignore[operator]
 
 
 def plain(amount: Decimal) -> str:
     """All its digits, never with an exponent."""
-    return format(amount.normalize(), "f") if amount else "0"
+    return format(amount.normalize(_WIDE), "f") if amount else "0"
 
 
 def per_success(cost: Decimal, succeeded: int) -> str | None:

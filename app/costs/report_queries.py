@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from app.core.db import HotConnection
+from app.costs.ledger_sql import NO_MODEL
 from app.costs.report import Ask, BadReport, parts
 from app.costs.rollup_sql import KEYS, SUMS
 
@@ -26,6 +27,9 @@ _FIGURES = (
     "unpriced_tokens",
     "waste_usd",
 )
+_ONCE = ("attempts", "succeeded")
+"""Also counted once an attempt, however many models it used: `all_attempts`."""
+_ALL = tuple(f"all_{name}" for name in _ONCE)
 STATE = "SELECT until, hours_from FROM usage_rolled WHERE id = 1"
 
 
@@ -79,10 +83,12 @@ summed AS (
   FROM summed{f" GROUP BY {', '.join(names)}" if names else ""}
 )"""  # noqa: S608 - names are ours, values are parameters
     rolled = _rolled(ask, values)
-    columns = [f"{prefix}{name}" for prefix in ("", "s_") for name in _FIGURES]
+    columns = [f"{prefix}{name}" for prefix in ("", "s_") for name in (*_FIGURES, *_ALL)]
     totals = ", ".join(f"coalesce(sum({name}), 0) AS t_{name}" for name in columns)
     order = ", ".join(_text(name, place) for place, name in enumerate(ask.groups))
     page = "WHERE present > 0"
+    if "model" in ask.groups:
+        page += f" AND {names[ask.groups.index('model')]} <> {values(NO_MODEL, 'text')}"
     if after is not None:
         page += f" AND ({order}) > ({', '.join(values(value, 'text') for value in after)})"
     if names:
@@ -94,6 +100,9 @@ SELECT * FROM (SELECT {totals} FROM grouped) whole LEFT JOIN listed ON true{f" O
     found = [dict(row) for row in await connection.fetch(statement, *values.listed)]
     total = {name.removeprefix("t_"): value for name, value in found[0].items() if name.startswith("t_")}
     synthetic = {name.removeprefix("s_"): value for name, value in total.items() if name.startswith("s_")}
+    if ask.model is None:
+        total |= {name: total[f"all_{name}"] for name in _ONCE}
+        synthetic |= {name: synthetic[f"all_{name}"] for name in _ONCE}
     rows = [row for row in found if row["present"] is not None] if names else []
     return Found(rows, total, synthetic, as_of)
 
@@ -108,7 +117,7 @@ async def days(connection: HotConnection, ask: Ask, limit: int, after: Sequence[
     values = _Values()
     first, last = parts(ask.begin, ask.end).days
     where = f"day >= {values(first, 'date')} AND day < {values(last, 'date')}{_filters(ask, values)}"
-    where += f" AND {_CONDITIONS[ask.synthetic]}"
+    where += f" AND {_CONDITIONS[ask.synthetic]} AND model <> {values(NO_MODEL, 'text')}"
     if after is not None:
         kinds = ("date", "text", "text", "text", "text", "boolean", "text", "text")
         bounds = ", ".join(values(value, kind) for value, kind in zip(after, kinds, strict=True))
@@ -163,11 +172,14 @@ def _summed(ask: Ask) -> str:
     """Every figure of a group, synthetic traffic apart."""
     of = {name: f"model_{name}" for name in ("attempts", "succeeded")} if ask.by_model else {}
     plain = [f"sum({of.get(name, name)}) AS {name}" for name in _FIGURES[:-1]]
+    plain += [f"sum({name}) AS all_{name}" for name in _ONCE]
     return ", ".join((*plain, "coalesce(sum(cost_usd) FILTER (WHERE outcome <> ''), 0) AS waste_usd"))
 
 
 def _chosen(condition: str, prefix: str) -> str:
-    return ", ".join(f"coalesce(sum({name}) FILTER (WHERE {condition}), 0) AS {prefix}{name}" for name in _FIGURES)
+    return ", ".join(
+        f"coalesce(sum({name}) FILTER (WHERE {condition}), 0) AS {prefix}{name}" for name in (*_FIGURES, *_ALL)
+    )
 
 
 def _text(name: str, place: int) -> str:

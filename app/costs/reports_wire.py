@@ -287,7 +287,7 @@ def _lists(found: Analysis) -> dict[str, Any]:
             {
                 **{name: getattr(account, name) for name in ("name", "key", "unit", "window")},
                 **{name: plain(getattr(account, name)) for name in ("limit", "spent", "reserved")},
-                "share": None if rate.share is None else plain(round(rate.share, 4)),
+                "share": None if rate.share is None else plain(Decimal(f"{rate.share:.4f}")),
                 "per_hour": _some(rate.per_hour),
                 "per_day": _some(rate.per_day),
                 "runs_out_at": rate.runs_out_at,

@@ -42,7 +42,9 @@ _OPEN_OF = {
     "task": _OPEN.format(of="id = $1::uuid"),
     "root": _OPEN.format(of="(id = $1::uuid OR root_id = $1::uuid)"),
     # Those of a thread that run; no further one starts.
-    "thread": _OPEN.format(of="status = 'running' AND thread_id = $1::text"),
+    "thread": _OPEN.format(
+        of="status = 'running' AND $1::text = CASE WHEN $2::text IS NULL THEN tenant || '/' ELSE '' END || thread_id"
+    ),
 }
 
 type Cancel = Callable[[str, Sequence[UUID], str, str], Awaitable[list[UUID]]]

@@ -148,7 +148,7 @@ class Gate:
                 labels = labels_of(task.labels) if labels is None else labels
                 if labels.get(budget.scope.label_key) != budget.scope.label_value:
                     continue
-            key = budget.scope.key(task.id, task.root_id, task.thread_id)
+            key = budget.scope.key(task.tenant, task.id, task.root_id, task.thread_id)
             if key is not None:
                 of = self._window(budget, now)
                 found[budget.account_id(key, of.start)] = _Touched(budget, key, of)

@@ -58,7 +58,7 @@ FROM (
 _USAGE = """
 SELECT pool, sum(input_tokens + output_tokens)::float8 / count(DISTINCT (task_id, fence)) AS tokens,
   count(*)::float8 / count(DISTINCT (task_id, fence)) AS requests
-FROM usage WHERE pool = ANY($1) AND task_id >= $2 GROUP BY pool
+FROM usage WHERE pool = ANY($1) AND task_id >= $2 AND model <> '' GROUP BY pool
 """
 _STATES = "SELECT pool, version, state, cold_start_s, decision FROM pool_scaling"
 _KEEP = """

@@ -108,7 +108,7 @@ class Task(Base):
         Index(
             "ix_tasks_parked",
             "parked_by",
-            "wake_at",
+            "id",
             postgresql_where=text("status = 'queued' AND parked_by IS NOT NULL"),
         ),
         # Reservations of attempts that were broken off, till somebody says what those cost.

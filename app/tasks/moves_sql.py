@@ -1,6 +1,6 @@
 """The statements by which `queue.py` moves tasks on, with what each relies on. Only constants are put together."""
 
-from app.costs.ledger_sql import USED_COLUMNS, booked, charge
+from app.costs.ledger_sql import NO_MODEL, USED_COLUMNS, booked, charge
 from app.tasks.queue_sql import head_of, turn_of, turns_of
 
 # A task that comes back keeps its turn, unless the queue's head is past it.
@@ -73,6 +73,12 @@ WITH input AS (
   SELECT d.id, d.fence, u.ordinal, d.tenant, d.pool, u.model, u.input_tokens, u.output_tokens, u.quantities, d.type,
     d.outcome, d.complexity, d.synthetic, d.labels, u.cost_usd, u.price_version
   FROM spent u JOIN done d ON d.id = u.id AND d.fence = u.fence
+  UNION ALL
+  -- A success without usage, of a task that may have cost something before: reports count it.
+  SELECT d.id, d.fence, 0, d.tenant, d.pool, '{NO_MODEL}', 0, 0, '{{}}'::json, d.type, d.outcome, d.complexity,
+    d.synthetic, d.labels, 0, NULL
+  FROM done d WHERE d.outcome = 'succeeded' AND d.fence > 1
+    AND NOT EXISTS (SELECT FROM spent u WHERE u.id = d.id AND u.fence = d.fence)
 ), holding AS (
   SELECT d.id, d.fence, d.counted, x.account, x.amount
   FROM done d JOIN held h USING (id, fence) CROSS JOIN LATERAL unnest(h.holds, h.hold_amounts) AS x(account, amount)
@@ -224,7 +230,7 @@ WITH picked AS (
   ORDER BY id FOR UPDATE
 ), done AS (
   UPDATE tasks t SET status = 'queued', tag = {BACK.format(nth="1")}, attempt = 0, rescues = 0, replays = replays + 1,
-    error_code = NULL, error_message = NULL, result = NULL, resume = NULL,
+    error_code = NULL, error_message = NULL, result = NULL, resume = NULL, over_budget = false,
     finished_at = NULL, started_at = NULL, start_deadline_at = NULL,
     wake_at = CASE WHEN t.concurrency_key IS NOT NULL THEN 'infinity'::timestamptz END, rejoin = false,
     queued_at = clock_timestamp(), event_seq = event_seq + 1

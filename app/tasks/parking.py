@@ -6,7 +6,7 @@ is left alone. An account is named by its id: `parked_by` of a task.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -67,9 +67,12 @@ async def parked_by(connection: HotConnection) -> list[UUID]:
     return [row["parked_by"] for row in await connection.fetch(sql.PARKED_BY)]
 
 
-async def unpark(connection: HotConnection, accounts: Sequence[UUID], limit: int) -> int:
-    """Let up to `limit` tasks of each account be due now: how many were."""
-    return len(await connection.fetch(sql.UNPARK, accounts, limit))
+async def unpark(connection: HotConnection, after: Mapping[UUID, UUID], limit: int) -> dict[UUID, list[UUID]]:
+    """Let up to `limit` tasks of each account be due now, those after an id: which, in their order."""
+    found: dict[UUID, list[UUID]] = {account: [] for account in after}
+    for row in await connection.fetch(sql.UNPARK, list(after), list(after.values()), limit):
+        found[row["parked_by"]].append(row["id"])
+    return {account: sorted(ids) for account, ids in found.items()}
 
 
 def _columns(items: Sequence[tuple[object, ...]]) -> list[list[object]]:

@@ -80,15 +80,15 @@ WITH RECURSIVE accounts AS (
 SELECT parked_by FROM accounts WHERE parked_by IS NOT NULL
 """
 
-# In the order in which they were refused: so each is looked at again, also behind some that want more.
+# By their ids, after the one that the caller came to last: so each is looked at again, also behind many that want more.
 UNPARK = """
 WITH chosen AS (
-  SELECT c.id FROM unnest($1::uuid[]) AS p(account) CROSS JOIN LATERAL (
-    SELECT id FROM tasks WHERE status = 'queued' AND parked_by = p.account
+  SELECT c.id FROM unnest($1::uuid[], $2::uuid[]) AS p(account, after) CROSS JOIN LATERAL (
+    SELECT id FROM tasks WHERE status = 'queued' AND parked_by = p.account AND id > p.after
       AND wake_at > clock_timestamp() AND wake_at < 'infinity'
-    ORDER BY wake_at LIMIT $2 FOR UPDATE SKIP LOCKED) c
+    ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) c
 )
-UPDATE tasks t SET wake_at = clock_timestamp() FROM chosen c WHERE t.id = c.id RETURNING t.id
+UPDATE tasks t SET wake_at = clock_timestamp() FROM chosen c WHERE t.id = c.id RETURNING t.id, t.parked_by
 """
 
 # What people cannot be asked about waits after all.

@@ -21,7 +21,7 @@ _LIST_COLUMNS = ", ".join("NULL AS " + name if name in ("payload", "result") els
 
 _USAGE = """
 SELECT model, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens
-FROM usage WHERE task_id = $1 GROUP BY model ORDER BY model
+FROM usage WHERE task_id = $1 AND model <> '' GROUP BY model ORDER BY model
 """
 
 _ONE = f"""

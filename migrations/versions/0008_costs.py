@@ -228,7 +228,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_tasks_parked",
         "tasks",
-        ["parked_by", "wake_at"],
+        ["parked_by", "id"],
         unique=False,
         postgresql_where=sa.text("status = 'queued' AND parked_by IS NOT NULL"),
     )

@@ -274,3 +274,70 @@ async def test_metrics_say_what_has_no_price(app: App) -> None:
     text = (await client.get("/metrics")).text
     assert "yard_costs_unpriced_rows 1.0" in text
     assert 'yard_costs_usd{pool="p"} 1.25' in text
+
+
+async def test_an_attempt_of_two_models_is_one_in_the_totals(app: App) -> None:
+    client, yard = app
+    task = uuid4()
+    rows = [Used(TODAY - DAY, "2", task=task), Used(TODAY - DAY, "3", task=task, ordinal=1, model="n")]
+    await write(yard, [*rows, Used(TODAY - DAY, "1", "failed", synthetic=False)])
+    whole, by_model = await get(client), await get(client, group_by="model")
+    assert by_model["totals"] == whole["totals"]
+    assert (whole["totals"]["attempts"], whole["totals"]["cost_per_success_usd"]) == (2, "6")
+    assert {item["model"]: item["attempts"] for item in by_model["items"]} == {"m": 2, "n": 1}
+    assert (await get(client, model="n"))["totals"]["attempts"] == 1
+
+
+async def test_a_success_that_used_no_model_is_one(app: App) -> None:
+    client, yard = app
+    task = uuid4()
+    last = Used(TODAY - DAY, "0", model="", tokens=(0, 0), task=task, fence=2)
+    await write(yard, [Used(TODAY - DAY, "3", "suspended", task=task), last])
+    for groups in ({}, {"group_by": "model"}):
+        totals = (await get(client, **groups))["totals"]
+        assert (totals["succeeded"], totals["cost_per_success_usd"]) == (1, "3")
+    assert [item["model"] for item in (await get(client, group_by="model"))["items"]] == ["m"]
+    export = table_of(await client.get("/v1/costs", params={"format": "focus"}))
+    assert [row["SkuId"] for row in export] == ["m"]
+
+
+async def test_the_average_is_of_the_days_that_are_asked_for(app: App) -> None:
+    client, yard = app
+    await write(yard, [Used(TODAY - days * DAY, str(10**days)) for days in range(5)])
+    for days, average in ((1, None), (2, "10"), (3, "55"), (4, "370")):
+        assert (await get(client, "/v1/costs/analysis", days=days))["daily_average_usd"] == average
+
+
+async def test_absurd_amounts_are_shown(app: App) -> None:
+    client, yard = app
+    rows = [Used(TODAY - DAY, "1000000000000000000.00000000001"), Used(TODAY - DAY, "8000000000000000000.5")]
+    await write(yard, rows)
+    assert (await get(client))["totals"]["cost_usd"] == "9000000000000000000.5"
+    tiny = {"window": {"kind": "total"}, "limit": "0.000000001"}
+    assert (await client.put("/v1/budgets/tiny", json=tiny)).status_code == 200
+    async with yard.db.hot() as connection:
+        await connection.execute(
+            'INSERT INTO budget_accounts (id, budget_id, key, unit, "limit", spent) '
+            "SELECT $1, id, '', unit, \"limit\", 1e18 FROM budgets",
+            (await yard.money.budget_service.get("tiny")).account_id("", None),
+        )
+    assert (await get(client, "/v1/budgets/tiny"))["account"]["spent"].startswith("1000000000000000000")
+    assert (await get(client, "/v1/costs/analysis"))["budgets"][0]["name"] == "tiny"
+
+
+async def test_what_left_a_rolling_window_is_not_in_the_analysis(app: App) -> None:
+    client, yard = app
+    body = {"window": {"kind": "rolling", "seconds": 3600}, "limit": "10"}
+    assert (await client.put("/v1/budgets/r", json=body)).status_code == 200
+    account = (await yard.money.budget_service.get("r")).account_id("", None)
+    async with yard.db.hot() as connection:
+        await connection.execute(
+            'INSERT INTO budget_accounts (id, budget_id, key, unit, "limit", spent, slice_s, opened_at) '
+            "SELECT $1, id, '', unit, \"limit\", 9.5, 60, now() - interval '2 days' FROM budgets",
+            account,
+        )
+        await connection.execute(
+            "INSERT INTO budget_slices (account_id, start, spent) VALUES ($1, now() - interval '1 day', 9.5)", account
+        )
+    found = await get(client, "/v1/costs/analysis")
+    assert (Decimal(found["budgets"][0]["spent"]), found["suggestions"]) == (0, [])

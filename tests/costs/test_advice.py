@@ -19,6 +19,7 @@ from app.costs.advice import (
     rising,
     strained,
     substitutes,
+    undated,
 )
 from app.costs.analysis import Day, trend
 
@@ -125,3 +126,17 @@ def test_budgets_and_agents() -> None:
     assert (counted.message, counted.savings_usd) == ("1 agent has been idle in pool p for 24 hours.", None)
     assert (priced.savings_usd, priced.basis["agents"]) == (Decimal(24), 2)
     assert ordered([counted, found, priced])[0] is priced
+
+
+@pytest.mark.parametrize(
+    ("reported", "rated"),
+    [
+        ("gpt-4o", "gpt-4o"),
+        ("gpt-4o-2024-08-06", "gpt-4o"),
+        ("openai/gpt-4o", "gpt-4o"),
+        ("claude-sonnet-4@20250514", "claude-sonnet-4"),
+        ("llama-3-70b", "llama-3-70b"),
+    ],
+)
+def test_a_model_is_known_by_its_plain_name(reported: str, rated: str) -> None:
+    assert undated(reported) == rated

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -37,6 +37,19 @@ class HandClock:
     def now(self) -> datetime:
         return NOW
 
+    def monotonic(self) -> float:
+        return 0.0
+
+
+class Expecting:
+    """Estimates by the type of a task."""
+
+    def __init__(self, by_type: Callable[[str], Mapping[str, Need]]) -> None:
+        self._by_type = by_type
+
+    def expect(self, _pool: str, task_type: str, *_: object) -> Mapping[str, Need]:
+        return self._by_type(task_type)
+
 
 class Bench:
     """A gate, and verbs around it. Each attempt is expected to cost 1 USD and 100 tokens of `m`."""
@@ -47,7 +60,7 @@ class Bench:
         estimates: Any = SimpleNamespace(expect=lambda *_: self.expected)
         clock: Any = HandClock()
         self.gate = Gate(self.budgets, estimates, clock, recheck_s=3600, approval_expires_s=60, pool=lambda _name: None)
-        self.unparking = Unparking(db, self.budgets, clock, lambda: None)
+        self.unparking = Unparking(db, self.budgets, clock, lambda: None, gap_s=0.0)
 
     async def budget(self, limit: str, name: str = "b", **fields: Any) -> UUID:
         known: dict[str, Any] = {
@@ -256,7 +269,7 @@ async def test_every_scope_is_reserved_or_none(bench: Bench) -> None:
     assert {row["name"]: (row["key"], row["reserved"]) for row in rows} == {
         "wide": ("", 1),
         "tokens": ("", 100),
-        "calls": ("x", 1),
+        "calls": ("t/x", 1),
         "model": ("", 1),
         "other": ("", 0),
     }
@@ -388,6 +401,66 @@ async def test_what_wants_more_than_is_left_is_not_tried_again_and_again(bench: 
             woken.append(len(await queue.wake_due(connection, 100)))
         await bench.pass_()
     assert woken == [1, 0, 0], "0.5 are left, all want 1: they try once"
+
+
+async def test_small_tasks_behind_many_big_ones_start_when_there_is_room_for_them(bench: Bench) -> None:
+    sizes = {"big": Decimal(8), "small": Decimal(1)}
+    bench.gate._estimates = Expecting(lambda task_type: {"m": Need(sizes[task_type], Decimal(100))})  # type: ignore[assignment]
+    await bench.budget("10")
+    await bench.budgets.refresh()
+    running = [task(type="big"), task(type="small"), task(type="small")]
+    await insert(bench.db, *running)
+    assert len((await bench.pass_())[0].started) == 3, "all of it is reserved"
+    await insert(bench.db, *(task(type="big") for _ in range(250)), *(task(type="small") for _ in range(5)))
+    for _ in range(5):
+        await bench.pass_(64)
+    await bench.end(running[0].id, 1, "5")
+    started: list[UUID] = []
+    for _ in range(5):
+        await bench.unparking.tick()
+        async with bench.db.hot() as connection:
+            await queue.wake_due(connection, 1000)
+        for _ in range(5):
+            started += (await bench.pass_(64))[0].started
+    assert len(started) == 3, "3 of 10 were left, and three tasks want 1"
+
+
+async def test_a_model_without_money_stops_nobody_who_does_not_use_it(bench: Bench) -> None:
+    await bench.budget("1", "of-m", model="m")
+    await bench.budgets.refresh()
+    first = task()
+    await insert(bench.db, first)
+    await bench.pass_()
+    await bench.end(first.id, 1, "5")
+    bench.expected = {"other": Need(Decimal(1), Decimal(100))}
+    other = task()
+    await insert(bench.db, other)
+    assert list((await bench.pass_())[0].started) == [other.id]
+
+
+async def test_a_success_without_usage_after_other_attempts_is_written(bench: Bench) -> None:
+    new = [task(), task()]
+    await insert(bench.db, *new)
+    for _ in range(2):
+        passed, _ = await bench.pass_()
+        fence = max(item.fence for item in passed.started.values())
+        for task_id in passed.started:
+            status = "queued" if task_id == new[0].id and fence == 1 else "succeeded"
+            ended = Settled(task_id, fence, status, status, "task.noted", "{}")
+            async with bench.db.hot() as connection:
+                assert await queue.settle(connection, [ended])
+    rows = await bench.all("SELECT task_id, fence, model, outcome, cost_usd FROM usage")
+    assert [tuple(row) for row in rows] == [(new[0].id, 2, "", "succeeded", 0)], "a first attempt needs none"
+
+
+async def test_tenants_may_name_their_threads_alike(bench: Bench) -> None:
+    await bench.budget("1", pool=None, per="thread")
+    await bench.budgets.refresh()
+    new = [task(tenant=tenant, thread_id="conversation-1") for tenant in ("a", "b")]
+    await insert(bench.db, *new)
+    assert set((await bench.pass_())[0].started) == {item.id for item in new}
+    rows = await bench.all("SELECT key FROM budget_accounts ORDER BY key")
+    assert [row["key"] for row in rows] == ["a/conversation-1", "b/conversation-1"]
 
 
 async def test_a_cancelled_attempt_was_a_request(bench: Bench) -> None:
