@@ -306,9 +306,9 @@ class CostSettings(BaseSettings):
     interval_s: float = Field(5.0, gt=0, description="How often usage is rolled up and budgets are looked at.")
     refresh_interval_s: float = Field(5.0, gt=0, description="Managers re-read budgets and prices at least this often.")
     recheck_s: float = Field(
-        30.0,
+        300.0,
         gt=0,
-        description="A task that wants more than is left tries again after so long.",
+        description="A task that wants more than is left tries again after so long, though nothing came free.",
     )
     default_model: str = Field(
         "gpt-4o", min_length=1, description="Prices the estimate of a task whose pool has used no model yet."

@@ -43,6 +43,13 @@ DATABASE_AWAY = (
 """What a request or a batch sees when PostgreSQL is down, restarting or out of connections."""
 
 
+def is_database_away(exc: BaseException) -> bool:
+    """Whether it is one of DATABASE_AWAY, or SQLAlchemy's word for one: it has a name of its own for few of them."""
+    if isinstance(exc, sqlalchemy.exc.DBAPIError) and exc.orig is not None:
+        return exc.connection_invalidated or isinstance(exc.orig.__cause__, DATABASE_AWAY)
+    return isinstance(exc, DATABASE_AWAY)
+
+
 def is_bad_row(exc: Exception) -> bool:
     """Whether PostgreSQL refused what was written, rather than being away: one row of a batch may be to blame."""
     return isinstance(exc, asyncpg.PostgresError) and not isinstance(exc, DATABASE_AWAY)
@@ -235,6 +242,9 @@ def add_error_handlers(app: FastAPI) -> None:
             request.url.path,
         )
 
+    async def on_statement(request: Request, exc: Exception) -> Response:
+        return await (on_database if is_database_away(exc) else on_bug)(request, exc)
+
     async def on_bug(request: Request, exc: Exception) -> Response:
         log.error("request_failed", path=request.url.path, method=request.method, exc_info=exc)
         return problem_response(Problem("An unexpected error happened; it was logged."), request.url.path)
@@ -244,6 +254,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, on_http)
     for error in DATABASE_AWAY:
         app.add_exception_handler(error, on_database)
+    app.add_exception_handler(sqlalchemy.exc.DBAPIError, on_statement)
     app.add_exception_handler(Exception, on_bug)
 
 

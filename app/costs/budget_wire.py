@@ -7,10 +7,11 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from app.auth.api import NAME
 from app.costs.budget_spec import DEFAULT_THRESHOLDS, BudgetSpec, thresholds_json
+from app.costs.quantities import normal_model
 from app.costs.records import Scope, Threshold
 from app.costs.windows import CALENDAR, zone_of
 
@@ -23,7 +24,15 @@ ANY_NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}$"
 type Action = Literal["notify", "throttle", "downgrade", "require_approval", "pause", "stop"]
 type Unit = Literal["usd", "tokens", "requests"]
 type WindowKind = Literal["hour", "day", "month", "rolling", "total"]
-Model = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _model(name: str) -> str:
+    if normal_model(name) != name:
+        raise ValueError("as usage has it: without spaces at its ends and without control characters")
+    return name
+
+
+Model = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_model)]
 
 
 def _no_flag(value: object) -> object:

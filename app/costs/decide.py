@@ -44,7 +44,7 @@ class Account:
     def pace(self) -> timedelta | None:
         """The time between two starts by its strictest throttle that is active; None: there is none."""
         rates = [item.per_minute for item in self.active("throttle") if item.per_minute]
-        return timedelta(seconds=60 / min(rates)) if rates else None
+        return min(timedelta(days=1), timedelta(seconds=60 / max(min(rates), 1 / 1440))) if rates else None
 
     def _of(self, action: str) -> list[Threshold]:
         return sorted((item for item in self.budget.thresholds if item.action == action), key=lambda item: item.percent)
@@ -75,7 +75,10 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Which account had no room, for what reason, how much was needed and left, and until when that surely is so."""
+    """Which account had no room, for what reason, how much was needed and left, and until when that surely is so.
+
+    `more`: what was needed beyond what the task still holds there.
+    """
 
     task_id: UUID
     account: Account
@@ -83,6 +86,7 @@ class Refused:
     need: Decimal
     left: Decimal
     until: datetime | None
+    more: Decimal = ZERO
 
 
 def shown(amount: Decimal) -> str:
@@ -125,11 +129,12 @@ def _refusal(account: Account, ask: Ask, now: datetime) -> Refused | None:
         caps.append(("approval", account.cap(("require_approval",))))
     for why, cap in caps:
         if cap is not None and after > cap:
-            return Refused(
-                ask.task_id, account, why, need, max(ZERO, cap - account.committed + own), account.window_end
-            )
+            left = max(ZERO, cap - account.committed + own)
+            return Refused(ask.task_id, account, why, need, left, account.window_end, need - own)
     if account.active("throttle") and account.paced_until is not None and account.paced_until > now:
-        return Refused(ask.task_id, account, "throttled", need, account.limit - account.committed, account.paced_until)
+        return Refused(
+            ask.task_id, account, "throttled", need, account.limit - account.committed, account.paced_until, need - own
+        )
     return None
 
 

@@ -10,6 +10,7 @@ import orjson
 
 from app.core.clock import Clock
 from app.core.db import Database, HotConnection
+from app.costs.accounts import SPENT_NOW
 from app.costs.decide import shown
 from app.costs.records import Scope
 from app.dispatch.explain import Explanation, explain
@@ -92,12 +93,12 @@ SELECT id FROM tasks WHERE pool = $1 AND tenant = $2 AND concurrency_key = $3
   AND (status = 'running' OR (status = 'queued' AND wake_at IS NULL))
 ORDER BY status DESC, id LIMIT $4
 """
-_BUDGET = """
+_BUDGET = f"""
 SELECT COALESCE(b.name, '(deleted)') AS name, b.tenant, b.pool, b.model, b.label_key, b.label_value, b.per, a.key,
-  a.unit, a."limit", a.spent, a.reserved, a.window_end, (
+  a.unit, a."limit", {SPENT_NOW} AS spent, a.reserved, a.window_end, (
     SELECT e.data FROM events e WHERE e.task_id = $1 AND e.type = 'task.parked' ORDER BY e.seq DESC LIMIT 1) AS told
 FROM budget_accounts a LEFT JOIN budgets b ON b.id = a.budget_id WHERE a.id = $2
-"""
+"""  # noqa: S608 - only constants
 _WAIT = "SELECT reason, step, since, due_at, event_name, event_match FROM waits WHERE task_id = $1"
 _APPROVALS = """
 SELECT a.id, a.action, a.scope, a.groups, a.quorum, a.expires_at, (SELECT count(*) FROM approval_votes v

@@ -216,7 +216,7 @@ class Gate:
             "unit": verdict.account.budget.unit,
             "until": verdict.until,
         }
-        return Parked(task.id, task.fence, verdict.account.id, until, dump_json(data))
+        return Parked(task.id, task.fence, verdict.account.id, until, verdict.more, dump_json(data))
 
     def _until(self, verdict: Refused, now: datetime) -> datetime:
         """When to look again: room may come sooner, which wakes it too."""
@@ -238,7 +238,7 @@ class Gate:
             if whole and verdict.why == "exhausted" and verdict.left <= 0 < verdict.need and key not in seen:
                 seen.add(key)
                 until = self._until(verdict, now)
-                rows += await parking.park_all(connection, *key, verdict.account.id, until, PARK_AT_ONCE)
+                rows += await parking.park_all(connection, *key, verdict.account.id, until, PARK_AT_ONCE, verdict.need)
         return rows
 
     async def _ask_people(

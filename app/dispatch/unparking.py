@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 from app.core.clock import Clock
@@ -13,39 +11,20 @@ from app.costs import ledger_sql
 from app.costs.budget_view import BudgetView
 from app.costs.decide import ZERO, Account
 from app.tasks import parking, spending
+from app.tasks.parking import Room
 
-AT_ONCE = 100
+AT_ONCE, PACED = 100, 5
+"""How many tasks of an account are let try at once; of one with a pace each has a time of its own to come back."""
 GAP_S = 0.2
 """So long at least between two times that tasks of an account are let try: all of them cannot keep the queue busy."""
 ORPHANS = 500
 ORPHANED_S = 60.0
 """What an attempt that was broken off holds is given back after so long, if nobody says what it cost."""
 
-type _State = tuple[int, Decimal]
-_GONE: _State = (-1, ZERO)
-FIRST = UUID(int=0)
-
 _ACCOUNTS = """
 SELECT id, budget_id, spent + reserved AS committed, window_end, paced_until, slice_s FROM budget_accounts
 WHERE id = ANY($1) ORDER BY id FOR UPDATE
 """
-
-
-@dataclass(slots=True)
-class _Round:
-    """Where an account's waiting tasks are gone through, by their ids. States are what had moved by then."""
-
-    after: UUID = FIRST
-    began: _State | None = None
-    rests: _State | None = None
-    due_at: float = 0.0
-
-    def moved(self, ids: Sequence[UUID], state: _State) -> None:
-        """These were let try. A round that nothing has moved in was in vain: rest until something does."""
-        if len(ids) == AT_ONCE:
-            self.after = ids[-1]
-            return
-        self.after, self.rests = FIRST, state if self.began == state else None
 
 
 class Unparking:
@@ -56,7 +35,7 @@ class Unparking:
     ) -> None:
         self._db, self._budgets, self._clock, self._on_due, self._gap_s = db, budgets, clock, on_due, gap_s
         self._waited_for: frozenset[UUID] = frozenset()
-        self._rounds: dict[UUID, _Round] = {}
+        self._rests_until: dict[UUID, float] = {}
         self.wake: Callable[[], None] = lambda: None
 
     def booked(self, accounts: Collection[UUID]) -> None:
@@ -68,35 +47,25 @@ class Unparking:
         async with self._db.hot() as connection:
             waited_for = await parking.parked_by(connection)
             self._waited_for = frozenset(waited_for)
-            soon = await self._let_try(connection, waited_for)
+            soon = await self._let_try(connection)
             given_back = await spending.give_back(connection, ORPHANED_S, ORPHANS)
         return 0.0 if given_back == ORPHANS else soon
 
-    async def _let_try(self, connection: HotConnection, waited_for: Collection[UUID]) -> float | None:
-        """Tasks of accounts with room are due now; how soon to look again."""
+    async def _let_try(self, connection: HotConnection) -> float | None:
+        """Tasks that fit now are due; how soon to look again at accounts that were looked at just before."""
         now = self._clock.monotonic()
-        self._rounds = {account: self._rounds.get(account) or _Round() for account in waited_for}
-        early = [round_.due_at - now for round_ in self._rounds.values() if round_.due_at > now]
-        ready = [account for account, round_ in self._rounds.items() if round_.due_at <= now]
-        states = await self._roomy(ready) if ready else {}
-        if not states:
-            return min(early, default=None)
-        for account, state in states.items():
-            round_ = self._rounds[account]
-            round_.due_at = now + self._gap_s
-            if round_.after == FIRST:
-                round_.began = state
-        after = {account: self._rounds[account].after for account in states}
-        moved = await parking.unpark(connection, after, AT_ONCE)
-        for account, ids in moved.items():
-            self._rounds[account].moved(ids, states[account])
-        if any(moved.values()):
+        resting = {account: at for account, at in self._rests_until.items() if account in self._waited_for and at > now}
+        rooms = await self._rooms(self._waited_for - resting.keys())
+        moved = await parking.unpark(connection, rooms) if rooms else {}
+        if moved:
             self._on_due()
-        unfinished = any(len(ids) == AT_ONCE for ids in moved.values())
-        return min([*early, *([self._gap_s] if unfinished else [])], default=None)
+        self._rests_until = resting | dict.fromkeys(moved, now + self._gap_s)
+        return min(self._rests_until.values()) - now if self._rests_until else None
 
-    async def _roomy(self, ids: Collection[UUID]) -> dict[UUID, _State]:
-        """Accounts that have room, or are none any more, and have moved since all their tasks were let try."""
+    async def _rooms(self, ids: Collection[UUID]) -> dict[UUID, Room]:
+        """Of accounts that have room, or are none any more."""
+        if not ids:
+            return {}
         async with self._db.hot() as connection, connection.transaction():
             rows = await connection.fetch(_ACCOUNTS, sorted(ids))
             rolling = [row["id"] for row in rows if row["slice_s"] is not None]
@@ -104,15 +73,15 @@ class Unparking:
                 await connection.execute(ledger_sql.TURN, rolling)
                 rows = await connection.fetch(_ACCOUNTS, sorted(ids))
         now, by_id = self._clock.now(), {budget.id: budget for budget in self._budgets.budgets}
-        found: dict[UUID, _State] = dict.fromkeys(ids, _GONE)
+        found = dict.fromkeys(ids, Room(None, AT_ONCE))
         for row in rows:
             budget = by_id.get(row["budget_id"])
             if budget is None or (row["window_end"] is not None and row["window_end"] <= now):
                 continue
             account = Account(row["id"], budget, budget.limit, row["committed"], row["window_end"], row["paced_until"])
-            room = account.room()
-            found[account.id] = (self._budgets.epoch, row["committed"])
-            paced = account.active("throttle") and account.paced_until is not None and account.paced_until > now
-            if paced or (room is not None and room <= ZERO) or self._rounds[account.id].rests == found[account.id]:
+            room, paced = account.room(), account.pace() is not None
+            found[account.id] = Room(room, AT_ONCE if not paced else PACED)
+            waits = paced and account.paced_until is not None and account.paced_until > now
+            if waits or (room is not None and room <= ZERO):
                 del found[account.id]
         return found

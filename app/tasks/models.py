@@ -108,7 +108,7 @@ class Task(Base):
         Index(
             "ix_tasks_parked",
             "parked_by",
-            "id",
+            "parked_need",
             postgresql_where=text("status = 'queued' AND parked_by IS NOT NULL"),
         ),
         # Reservations of attempts that were broken off, till somebody says what those cost.
@@ -177,6 +177,7 @@ class Task(Base):
     holds: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))
     hold_amounts: Mapped[list[Decimal] | None] = mapped_column(ARRAY(Numeric))
     parked_by: Mapped[UUID | None]
+    parked_need: Mapped[Decimal | None] = mapped_column(Numeric)
     over_budget: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     result: Mapped[Any | None] = mapped_column(JSON(none_as_null=True))
     error_code: Mapped[str | None] = mapped_column(Text)

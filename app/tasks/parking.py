@@ -6,9 +6,11 @@ is left alone. An account is named by its id: `parked_by` of a task.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 import asyncpg
@@ -19,12 +21,13 @@ from app.tasks import parking_sql as sql
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A task to set aside until a time at most. `data` is its event's (JSON text)."""
+    """A task to set aside until a time at most. `need`: of the account; `data`: its event's (JSON text)."""
 
     id: UUID
     fence: int
     account: UUID
     until: datetime
+    need: Decimal
     data: str
 
 
@@ -37,14 +40,22 @@ async def park(connection: HotConnection, tasks: Sequence[Parked]) -> list[async
         [item.account for item in tasks],
         [item.until for item in tasks],
         [item.data for item in tasks],
+        [item.need for item in tasks],
     )
 
 
 async def park_all(
-    connection: HotConnection, pool: str, tenant: str | None, task_type: str, account: UUID, until: datetime, limit: int
+    connection: HotConnection,
+    pool: str,
+    tenant: str | None,
+    task_type: str,
+    account: UUID,
+    until: datetime,
+    limit: int,
+    need: Decimal,
 ) -> list[asyncpg.Record]:
     """The same for the first `limit` queued tasks of one type, without an event."""
-    return await connection.fetch(sql.PARK_ALL, pool, tenant, task_type, account, until, limit)
+    return await connection.fetch(sql.PARK_ALL, pool, tenant, task_type, account, until, limit, need)
 
 
 async def hold(connection: HotConnection, tasks: Sequence[tuple[UUID, int, UUID]]) -> list[asyncpg.Record]:
@@ -67,12 +78,21 @@ async def parked_by(connection: HotConnection) -> list[UUID]:
     return [row["parked_by"] for row in await connection.fetch(sql.PARKED_BY)]
 
 
-async def unpark(connection: HotConnection, after: Mapping[UUID, UUID], limit: int) -> dict[UUID, list[UUID]]:
-    """Let up to `limit` tasks of each account be due now, those after an id: which, in their order."""
-    found: dict[UUID, list[UUID]] = {account: [] for account in after}
-    for row in await connection.fetch(sql.UNPARK, list(after), list(after.values()), limit):
-        found[row["parked_by"]].append(row["id"])
-    return {account: sorted(ids) for account, ids in found.items()}
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What an account has left, None: no bound; and how many tasks at most to let try."""
+
+    left: Decimal | None
+    most: int
+
+
+async def unpark(connection: HotConnection, rooms: Mapping[UUID, Room]) -> Counter[UUID]:
+    """Let tasks be due now that want no more than their account has left: how many of each."""
+    values = rooms.values()
+    rows = await connection.fetch(
+        sql.UNPARK, list(rooms), [room.left for room in values], [room.most for room in values]
+    )
+    return Counter(row["parked_by"] for row in rows)
 
 
 def _columns(items: Sequence[tuple[object, ...]]) -> list[list[object]]:

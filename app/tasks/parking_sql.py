@@ -6,11 +6,13 @@ from app.tasks.queue_sql import CLAIMABLE, LOOKED_PAST
 # an account.
 PARK = f"""
 WITH chosen AS (
-  SELECT t.id, i.account, i.until, i.data, t.parked_by IS DISTINCT FROM i.account AS news
-  FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::timestamptz[], $5::json[]) AS i(id, fence, account, until, data)
+  SELECT t.id, i.account, i.until, i.data, i.need, t.parked_by IS DISTINCT FROM i.account AS news
+  FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::timestamptz[], $5::json[], $6::numeric[])
+    AS i(id, fence, account, until, data, need)
   JOIN tasks t ON t.id = i.id AND t.fence = i.fence WHERE {CLAIMABLE} FOR UPDATE OF t SKIP LOCKED
 ), parked AS (
-  UPDATE tasks t SET wake_at = c.until, parked_by = c.account, event_seq = t.event_seq + c.news::int
+  UPDATE tasks t SET wake_at = c.until, parked_by = c.account, parked_need = c.need,
+    event_seq = t.event_seq + c.news::int
   FROM chosen c WHERE t.id = c.id
   RETURNING t.id, t.tenant, t.pool, t.event_seq, t.concurrency_key AS key, c.news, c.data
 ), noted AS (
@@ -32,7 +34,7 @@ WITH chosen AS (
   WHERE ($2::text IS NULL OR f.tenant = $2) AND f.type = $3 AND NOT f.over_budget AND {CLAIMABLE} AND t.holds IS NULL
   LIMIT $6 FOR UPDATE OF t SKIP LOCKED
 )
-UPDATE tasks t SET wake_at = $5, parked_by = $4 FROM chosen c WHERE t.id = c.id
+UPDATE tasks t SET wake_at = $5, parked_by = $4, parked_need = $7 FROM chosen c WHERE t.id = c.id
 RETURNING t.id, t.pool, t.tenant, t.concurrency_key AS key
 """
 
@@ -80,15 +82,15 @@ WITH RECURSIVE accounts AS (
 SELECT parked_by FROM accounts WHERE parked_by IS NOT NULL
 """
 
-# By their ids, after the one that the caller came to last: so each is looked at again, also behind many that want more.
+# The oldest of those that the account's room would do for (NULL: for all). One that it would not do for is left alone.
 UNPARK = """
 WITH chosen AS (
-  SELECT c.id FROM unnest($1::uuid[], $2::uuid[]) AS p(account, after) CROSS JOIN LATERAL (
-    SELECT id FROM tasks WHERE status = 'queued' AND parked_by = p.account AND id > p.after
-      AND wake_at > clock_timestamp() AND wake_at < 'infinity'
-    ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) c
+  SELECT c.id FROM unnest($1::uuid[], $2::numeric[], $3::int[]) AS p(account, room, most) CROSS JOIN LATERAL (
+    SELECT id FROM tasks WHERE status = 'queued' AND parked_by = p.account
+      AND (p.room IS NULL OR parked_need <= p.room) AND wake_at > clock_timestamp() AND wake_at < 'infinity'
+    ORDER BY id LIMIT p.most FOR UPDATE SKIP LOCKED) c
 )
-UPDATE tasks t SET wake_at = clock_timestamp() FROM chosen c WHERE t.id = c.id RETURNING t.id, t.parked_by
+UPDATE tasks t SET wake_at = clock_timestamp() FROM chosen c WHERE t.id = c.id RETURNING t.parked_by
 """
 
 # What people cannot be asked about waits after all.

@@ -217,6 +217,7 @@ def upgrade() -> None:
     op.add_column("tasks", sa.Column("holds", sa.ARRAY(sa.Uuid()), nullable=True))
     op.add_column("tasks", sa.Column("hold_amounts", sa.ARRAY(sa.Numeric()), nullable=True))
     op.add_column("tasks", sa.Column("parked_by", sa.Uuid(), nullable=True))
+    op.add_column("tasks", sa.Column("parked_need", sa.Numeric(), nullable=True))
     op.add_column("tasks", sa.Column("over_budget", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.create_index(
         "ix_tasks_broken_off",
@@ -228,7 +229,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_tasks_parked",
         "tasks",
-        ["parked_by", "id"],
+        ["parked_by", "parked_need"],
         unique=False,
         postgresql_where=sa.text("status = 'queued' AND parked_by IS NOT NULL"),
     )
@@ -277,6 +278,7 @@ def downgrade() -> None:
         "ix_tasks_parked", table_name="tasks", postgresql_where=sa.text("status = 'queued' AND parked_by IS NOT NULL")
     )
     op.drop_column("tasks", "over_budget")
+    op.drop_column("tasks", "parked_need")
     op.drop_column("tasks", "parked_by")
     op.drop_column("tasks", "hold_amounts")
     op.drop_column("tasks", "holds")

@@ -47,7 +47,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"code": "bad_input", "message": "there is nothing to do"}, status=400)
 
     def do_hold(self, payload: Any) -> None:
-        self.server.gate.wait(30)
+        self.server.gate.wait(300)
         self._json({"result": "held and released"})
 
     def do_stream(self, payload: Any) -> None:
