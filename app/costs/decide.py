@@ -89,6 +89,13 @@ class Refused:
     more: Decimal = ZERO
 
 
+def bound(budget: BudgetRecord) -> Decimal | None:
+    """Up to this amount a budget at most tells of it; None: it never does more."""
+    return min(
+        (budget.limit * item.percent / 100 for item in budget.thresholds if item.action != "notify"), default=None
+    )
+
+
 def shown(amount: Decimal) -> str:
     """An amount in a sentence: no exponent, no zeros at its end."""
     return f"{amount.normalize() + 0:f}"

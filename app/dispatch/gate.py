@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
@@ -36,6 +37,7 @@ from app.tasks.queue import Freed, Ready, Started, concurrency_keys
 PARK_AT_ONCE = 1000
 MAX_KNOWN = 100_000
 MIN_PARK_S, LONG_PARK_S = 0.05, 3600.0
+TIGHT_S = 1.0
 
 
 class _Touched(NamedTuple):
@@ -72,6 +74,7 @@ class Gate:
         self._fitting: dict[tuple[str, str], tuple[BudgetRecord, ...]] = {}
         self._windows: dict[UUID, Window] = {}
         self._opened: set[UUID] = set()
+        self._tight: dict[UUID, float] = {}
 
     async def start(self, connection: HotConnection, me: UUID, placed: Sequence[tuple[Ready, AgentRecord]]) -> Passed:
         """Start placed tasks as far as there is money for them."""
@@ -82,8 +85,9 @@ class Gate:
         if any(touched.values()) or any(task.holds for task, _ in placed):
             openings = _openings(touched)
             await self._open(connection, openings)
-            async with connection.transaction():
-                await self._start_within(connection, me, placed, epoch, touched, openings, now, passed)
+            if not await self._start_at_ease(connection, me, placed, epoch, touched, now, passed):
+                async with connection.transaction():
+                    await self._start_within(connection, me, placed, epoch, touched, openings, now, passed)
             reach("gate.committed")
         else:
             chosen = [(task.id, task.fence, agent.id) for task, agent in placed]
@@ -91,6 +95,37 @@ class Gate:
         if placed and not passed.started and not passed.aside:  # perhaps the budgets are others by now
             await self._budgets.refresh()
         return passed
+
+    async def _start_at_ease(
+        self,
+        connection: HotConnection,
+        me: UUID,
+        placed: Sequence[tuple[Ready, AgentRecord]],
+        epoch: int,
+        touched: Mapping[UUID, Mapping[UUID, _Touched]],
+        now: datetime,
+        passed: Passed,
+    ) -> bool:
+        """Start all in one statement if every budget has room for them and more: it holds the accounts' locks for the
+        shortest time. Where one turns out to be near a threshold it is not tried for a moment."""
+        accounts = {account_id: item.budget for of in touched.values() for account_id, item in of.items()}
+        moment = self._clock.monotonic()
+        if any(task.holds for task, _ in placed) or any(self._tight.get(one, 0.0) > moment for one in accounts):
+            return False
+        holds = {task.id: self._ask(task, touched[task.id], now).needs for task, _ in placed}
+        needs: dict[UUID, Decimal] = dict.fromkeys(accounts, Decimal(0))
+        for of in holds.values():
+            for account_id, need in of.items():
+                needs[account_id] += need
+        rooms = [(account_id, needs[account_id], decide.bound(budget)) for account_id, budget in accounts.items()]
+        chosen = [(task.id, task.fence, agent.id) for task, agent in placed]
+        passed.started = await queue.start(connection, me, chosen, epoch, holds, rooms=rooms)
+        for task_id, begun in passed.started.items():
+            begun.accounts = tuple(holds[task_id])
+        if not passed.started:
+            self._tight = {one: until for one, until in self._tight.items() if until > moment}
+            self._tight |= dict.fromkeys(accounts, moment + TIGHT_S)
+        return bool(passed.started)
 
     async def _start_within(
         self,

@@ -231,10 +231,13 @@ async def start(
     epoch: int = 0,
     holds: Mapping[UUID, Mapping[UUID, Decimal]] | None = None,
     holding: Collection[UUID] = (),
+    rooms: Sequence[tuple[UUID, Decimal, Decimal | None]] = (),
 ) -> dict[UUID, Started]:
     """Make ready tasks running ((task id, fence as read, agent id) triples); those that still were as they were read.
 
-    `holds`: by task, what to reserve in which budget accounts; their locks are the caller's. `holding`: tasks of which
+    `holds`: by task, what to reserve in which budget accounts; their locks are the caller's, but for those of `rooms`
+    ((account, amount, bound) triples): these are locked here, and unless all have the amount left below their bound
+    (None: there is none) nothing starts. `holding`: tasks of which
     a broken-off attempt still held something when they were read. `epoch`: of the budgets
     as they were read; when they have changed, none starts. A task that was cancelled, taken by another manager or
     expired in the meantime is left out.
@@ -251,6 +254,9 @@ async def start(
         [item[2] for item in reserved],
         epoch,
         [item[0] in holding for item in placed],
+        [item[0] for item in rooms],
+        [item[1] for item in rooms],
+        [item[2] for item in rooms],
     )
     return {row[0]: Started(*row[1:]) for row in rows}
 

@@ -164,9 +164,12 @@ SELECT r.* FROM unnest($1::uuid[], $2::int[]) AS p(agent, n) CROSS JOIN LATERAL 
 # What was read as ready a moment ago is locked and looked at again here: the fence says that it is as it was then. A
 # row that another manager or a cancel holds is theirs. Nothing starts under budgets that have changed since they were
 # read ($8), and no task whose reservation has ended since ($9: it had one). What a broken-off attempt still held is
-# given back for what the new one holds.
+# given back for what the new one holds. Accounts ($10) are locked, and nothing starts unless each has room for all that
+# is asked of it ($11) below its bound ($12).
 START = f"""
-WITH given AS (
+WITH locked AS MATERIALIZED (
+  SELECT id, spent + reserved AS committed FROM budget_accounts WHERE id = ANY($10::uuid[]) ORDER BY id FOR UPDATE
+), given AS (
   SELECT * FROM unnest($5::uuid[], $6::uuid[], $7::numeric[]) AS h(id, account, amount)
 ), holding AS (
   SELECT id, array_agg(account) AS accounts, array_agg(amount) AS amounts FROM given GROUP BY id
@@ -175,7 +178,9 @@ WITH given AS (
     AS p(id, fence, agent_id, holding)
   JOIN tasks t ON t.id = p.id AND t.fence = p.fence
   WHERE {CLAIMABLE} AND {NO_STOP_FITS.format(agent="p.agent_id")} AND {EPOCH} = $8
-    AND (t.holds IS NOT NULL) = p.holding
+    AND (t.holds IS NOT NULL) = p.holding AND (
+      SELECT count(l.id) = count(*) AND COALESCE(bool_and(b.bound IS NULL OR l.committed + b.need <= b.bound), true)
+      FROM unnest($10::uuid[], $11::numeric[], $12::numeric[]) AS b(id, need, bound) LEFT JOIN locked l ON l.id = b.id)
   FOR UPDATE OF t SKIP LOCKED
 ), started AS (
   UPDATE tasks t SET status = 'running', manager_id = $1, agent_id = c.agent_id, fence = t.fence + 1,
