@@ -6,6 +6,7 @@ rest aside. Where no budget fits, tasks start in one statement as ever.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -38,6 +39,9 @@ PARK_AT_ONCE = 1000
 MAX_KNOWN = 100_000
 MIN_PARK_S, LONG_PARK_S = 0.05, 3600.0
 TIGHT_S = 1.0
+
+
+type _Kind = tuple[int, str, str, float]
 
 
 class _Touched(NamedTuple):
@@ -73,6 +77,7 @@ class Gate:
         self._epoch = -1
         self._fitting: dict[tuple[str, str], tuple[BudgetRecord, ...]] = {}
         self._windows: dict[UUID, Window] = {}
+        self._same_for_all: dict[tuple[str, str], dict[UUID, _Touched]] = {}
         self._opened: set[UUID] = set()
         self._tight: dict[UUID, float] = {}
 
@@ -108,15 +113,23 @@ class Gate:
     ) -> bool:
         """Start all in one statement if every budget has room for them and more: it holds the accounts' locks for the
         shortest time. Where one turns out to be near a threshold it is not tried for a moment."""
-        accounts = {account_id: item.budget for of in touched.values() for account_id, item in of.items()}
+        distinct = {id(of): of for of in touched.values()}.values()
+        accounts = {account_id: item.budget for of in distinct for account_id, item in of.items()}
         moment = self._clock.monotonic()
         if any(task.holds for task, _ in placed) or any(self._tight.get(one, 0.0) > moment for one in accounts):
             return False
-        holds = {task.id: self._ask(task, touched[task.id], now).needs for task, _ in placed}
+        alike: dict[_Kind, dict[UUID, Decimal]] = {}
+        holds: dict[UUID, dict[UUID, Decimal]] = {}
+        count: Counter[_Kind] = Counter()
+        for task, _ in placed:
+            of = touched[task.id]
+            kind = (id(of), task.pool, task.type, task.complexity)
+            count[kind] += 1
+            holds[task.id] = alike[kind] = alike.get(kind) or self._needs(task, of, now)
         needs: dict[UUID, Decimal] = dict.fromkeys(accounts, Decimal(0))
-        for of in holds.values():
-            for account_id, need in of.items():
-                needs[account_id] += need
+        for kind, tasks in count.items():
+            for account_id, need in alike[kind].items():
+                needs[account_id] += tasks * need
         rooms = [(account_id, needs[account_id], decide.bound(budget)) for account_id, budget in accounts.items()]
         chosen = [(task.id, task.fence, agent.id) for task, agent in placed]
         passed.started = await queue.start(connection, me, chosen, epoch, holds, rooms=rooms)
@@ -169,16 +182,22 @@ class Gate:
             self._epoch = self._budgets.epoch
             self._fitting.clear()
             self._windows.clear()
+            self._same_for_all.clear()
         for budget_id, known in list(self._windows.items()):
             if known.end is not None and known.end <= now:
                 del self._windows[budget_id]
+                self._same_for_all.clear()
         return self._epoch
 
     def _touched(self, task: Ready, now: datetime) -> dict[UUID, _Touched]:
         """The accounts that the task touches, by id."""
+        known = self._same_for_all.get((task.tenant, task.pool))
+        if known is not None:
+            return known
         found: dict[UUID, _Touched] = {}
         labels: Mapping[str, str] | None = None
-        for budget in self._fitting_of(task.tenant, task.pool):
+        fitting = self._fitting_of(task.tenant, task.pool)
+        for budget in fitting:
             if budget.scope.label_key is not None:
                 labels = labels_of(task.labels) if labels is None else labels
                 if labels.get(budget.scope.label_key) != budget.scope.label_value:
@@ -187,6 +206,8 @@ class Gate:
             if key is not None:
                 of = self._window(budget, now)
                 found[budget.account_id(key, of.start)] = _Touched(budget, key, of)
+        if all(budget.scope.label_key is None and budget.scope.per is None for budget in fitting):
+            self._same_for_all[task.tenant, task.pool] = found
         return found
 
     def _fitting_of(self, tenant: str, pool: str) -> tuple[BudgetRecord, ...]:
@@ -213,9 +234,12 @@ class Gate:
                 self._opened.clear()
             self._opened |= {item.id for item in new}
 
-    def _ask(self, task: Ready, touched: Mapping[UUID, _Touched], now: datetime) -> Ask:
+    def _needs(self, task: Ready, touched: Mapping[UUID, _Touched], now: datetime) -> dict[UUID, Decimal]:
         expected = self._estimates.expect(task.pool, task.type, task.complexity, now)
-        needs = {account_id: amount(item.budget, expected) for account_id, item in touched.items()}
+        return {account_id: amount(item.budget, expected) for account_id, item in touched.items()}
+
+    def _ask(self, task: Ready, touched: Mapping[UUID, _Touched], now: datetime) -> Ask:
+        needs = self._needs(task, touched, now)
         own = dict(zip(task.holds or (), task.hold_amounts or (), strict=True))
         return Ask(task.id, needs, own, task.over_budget)
 
@@ -307,7 +331,8 @@ class Gate:
 
 
 def _openings(touched: Mapping[UUID, Mapping[UUID, _Touched]]) -> list[ledger.Opening]:
-    wanted = {account_id: item for of in touched.values() for account_id, item in of.items()}
+    distinct = {id(of): of for of in touched.values()}.values()
+    wanted = {account_id: item for of in distinct for account_id, item in of.items()}
     return [ledger.Opening(account_id, item.budget, item.key, item.window) for account_id, item in wanted.items()]
 
 

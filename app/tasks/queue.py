@@ -235,14 +235,16 @@ async def start(
 ) -> dict[UUID, Started]:
     """Make ready tasks running ((task id, fence as read, agent id) triples); those that still were as they were read.
 
-    `holds`: by task, what to reserve in which budget accounts; their locks are the caller's, but for those of `rooms`
-    ((account, amount, bound) triples): these are locked here, and unless all have the amount left below their bound
-    (None: there is none) nothing starts. `holding`: tasks of which
-    a broken-off attempt still held something when they were read. `epoch`: of the budgets
+    `holds`: by task, what to reserve in which budget accounts (one object for all that reserve alike is quickest).
+    Their locks are the caller's, but for those of `rooms` ((account, amount, bound) triples): these are locked here,
+    and unless all have the amount left below their bound (None: there is none) nothing starts. `holding`: tasks of
+    which a broken-off attempt still held something when they were read. `epoch`: of the budgets
     as they were read; when they have changed, none starts. A task that was cancelled, taken by another manager or
     expired in the meantime is left out.
     """
-    reserved = [(task_id, *item) for task_id, of in (holds or {}).items() for item in of.items()]
+    alike = {id(of): of for of in (holds or {}).values()}
+    numbers = {key: number for number, key in enumerate(alike, 1)}
+    reserved = [(numbers[key], *item) for key, of in alike.items() for item in of.items()]
     rows = await connection.fetch(
         sql.START,
         manager_id,
@@ -257,6 +259,7 @@ async def start(
         [item[0] for item in rooms],
         [item[1] for item in rooms],
         [item[2] for item in rooms],
+        [numbers[id(holds[item[0]])] if holds else 0 for item in placed],
     )
     return {row[0]: Started(*row[1:]) for row in rows}
 

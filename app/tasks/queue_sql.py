@@ -165,17 +165,17 @@ SELECT r.* FROM unnest($1::uuid[], $2::int[]) AS p(agent, n) CROSS JOIN LATERAL 
 # row that another manager or a cancel holds is theirs. Nothing starts under budgets that have changed since they were
 # read ($8), and no task whose reservation has ended since ($9: it had one). What a broken-off attempt still held is
 # given back for what the new one holds. Accounts ($10) are locked, and nothing starts unless each has room for all that
-# is asked of it ($11) below its bound ($12).
+# is asked of it ($11) below its bound ($12). Tasks that reserve alike share ($5 to $7) by a number ($13).
 START = f"""
 WITH locked AS MATERIALIZED (
   SELECT id, spent + reserved AS committed FROM budget_accounts WHERE id = ANY($10::uuid[]) ORDER BY id FOR UPDATE
-), given AS (
-  SELECT * FROM unnest($5::uuid[], $6::uuid[], $7::numeric[]) AS h(id, account, amount)
+), wanted AS (
+  SELECT * FROM unnest($5::int[], $6::uuid[], $7::numeric[]) AS w(number, account, amount)
 ), holding AS (
-  SELECT id, array_agg(account) AS accounts, array_agg(amount) AS amounts FROM given GROUP BY id
+  SELECT number, array_agg(account) AS accounts, array_agg(amount) AS amounts FROM wanted GROUP BY number
 ), chosen AS (
-  SELECT t.id, p.agent_id, t.holds, t.hold_amounts FROM unnest($2::uuid[], $3::bigint[], $4::uuid[], $9::bool[])
-    AS p(id, fence, agent_id, holding)
+  SELECT t.id, p.agent_id, p.number, t.holds, t.hold_amounts
+  FROM unnest($2::uuid[], $3::bigint[], $4::uuid[], $9::bool[], $13::int[]) AS p(id, fence, agent_id, holding, number)
   JOIN tasks t ON t.id = p.id AND t.fence = p.fence
   WHERE {CLAIMABLE} AND {NO_STOP_FITS.format(agent="p.agent_id")} AND {EPOCH} = $8
     AND (t.holds IS NOT NULL) = p.holding AND (
@@ -187,7 +187,7 @@ WITH locked AS MATERIALIZED (
     attempt = t.attempt + 1, event_seq = t.event_seq + 1, rejoin = false, attempt_started_at = clock_timestamp(),
     started_at = COALESCE(t.started_at, clock_timestamp()), holds = h.accounts, hold_amounts = h.amounts,
     parked_by = NULL
-  FROM chosen c LEFT JOIN holding h ON h.id = c.id WHERE t.id = c.id
+  FROM chosen c LEFT JOIN holding h ON h.number = c.number WHERE t.id = c.id
   RETURNING t.id, t.tenant, t.fence, t.attempt, t.event_seq, t.agent_id, t.payload, t.stepped, t.resume, t.replays
 ), noted AS (
   INSERT INTO events (task_id, seq, tenant, type, data)
@@ -197,7 +197,8 @@ WITH locked AS MATERIALIZED (
   UPDATE budget_accounts a SET reserved = a.reserved + m.amount, touched_at = clock_timestamp()
   FROM (
     SELECT account, sum(amount) AS amount FROM (
-      SELECT g.account, g.amount FROM given g JOIN started s ON s.id = g.id
+      SELECT w.account, w.amount * n.tasks AS amount FROM wanted w JOIN (
+        SELECT c.number, count(*) AS tasks FROM chosen c JOIN started s ON s.id = c.id GROUP BY 1) n USING (number)
       UNION ALL
       SELECT x.account, -x.amount FROM chosen c JOIN started s ON s.id = c.id
         CROSS JOIN LATERAL unnest(c.holds, c.hold_amounts) AS x(account, amount)) both_ways GROUP BY 1) m
