@@ -12,6 +12,7 @@ from app.limits import models as limits
 from app.registry import models as registry
 from app.scaling import models as scaling
 from app.schedules import models as schedules
+from app.slo import models as slo
 from app.tasks import models as tasks
 from app.webhooks import models as webhooks
 
@@ -30,6 +31,7 @@ __all__ = [
     "registry",
     "scaling",
     "schedules",
+    "slo",
     "tasks",
     "webhooks",
 ]

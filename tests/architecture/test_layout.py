@@ -21,6 +21,7 @@ LONG_FUNCTIONS = {
     "migrations/versions/0004_approvals.py:upgrade": "one statement a table",
     "migrations/versions/0005_limits_stops_schedules.py:upgrade": "one statement a table",
     "migrations/versions/0008_costs.py:upgrade": "one statement a table",
+    "migrations/versions/0009_objectives.py:upgrade": "one statement a table",
 }
 
 

@@ -1,0 +1,3 @@
+from tests.core.database import clock, db
+
+__all__ = ["clock", "db"]
