@@ -60,10 +60,16 @@ class _Resolver(AbstractResolver):
 
 
 class Sender:
-    """One connection pool for all receivers. `open()` before use, `close()` at the end."""
+    """One connection pool for all receivers. `open()` before use, `close()` at the end.
 
-    def __init__(self, allows: Allows, *, timeout_s: float) -> None:
+    `agent` is what it calls itself (User-Agent); `kept_chars`: so much of an answer's text is kept.
+    """
+
+    def __init__(
+        self, allows: Allows, *, timeout_s: float, agent: str = "yardmaster-webhooks", kept_chars: int = KEPT_CHARS
+    ) -> None:
         self._allows, self._timeout_s = allows, timeout_s
+        self._agent, self._kept_chars = agent, kept_chars
         self._session: aiohttp.ClientSession | None = None
         self._resolver: _Resolver | None = None
 
@@ -76,7 +82,7 @@ class Sender:
             timeout=aiohttp.ClientTimeout(total=self._timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            headers={"User-Agent": "yardmaster-webhooks"},
+            headers={"User-Agent": self._agent},
         )
 
     async def close(self) -> None:
@@ -105,25 +111,25 @@ class Sender:
         async with self._session.post(
             url, data=body, headers={**_HEADERS, **headers}, allow_redirects=False
         ) as response:
-            text = await _start_of(response)
+            text = await _start_of(response, max(READ_BYTES, 4 * self._kept_chars))
             if 300 <= response.status < 400:
                 text = "Redirects are not followed. " + text
-            return Answer(response.status, text[:KEPT_CHARS], response.headers.get("Retry-After"))
+            return Answer(response.status, text[: self._kept_chars], response.headers.get("Retry-After"))
 
 
-async def _start_of(response: aiohttp.ClientResponse) -> str:
-    """The start of the body as text; what cannot be read is left out: the status has been said already."""
+async def _start_of(response: aiohttp.ClientResponse, limit: int) -> str:
+    """The start of the body (`limit` bytes) as text; what cannot be read is left out: the status has been said."""
     held = bytearray()
     try:
-        while len(held) < READ_BYTES:
-            chunk = await response.content.read(READ_BYTES - len(held))
+        while len(held) < limit:
+            chunk = await response.content.read(limit - len(held))
             if not chunk:
                 break
             held += chunk
     except (aiohttp.ClientError, OSError, ValueError):
         pass
-    return _clean(held.decode(errors="replace"))
+    return _clean(held.decode(errors="replace"), limit)
 
 
-def _clean(text: str) -> str:
-    return _UNSTORABLE.sub("\ufffd", text)[:KEPT_CHARS]
+def _clean(text: str, limit: int = KEPT_CHARS) -> str:
+    return _UNSTORABLE.sub("\ufffd", text)[:limit]

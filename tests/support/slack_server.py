@@ -1,7 +1,8 @@
 """A Slack of a test's own, over real HTTP: its Web API, its answers to clicks, its limits, and its signature.
 
-`YARD_SLACK_API_URL` is `server.api_url`. A click is `server.press(message, "approval.approve", "U1")`: the body and the
-headers that Slack would send to `/v1/slack/interactions`.
+It also has incoming webhooks. `YARD_SLACK_API_URL` is `server.api_url`. A click is
+`server.press(message, "approval.approve", "U1")`: the body and the headers that Slack would send to
+`/v1/slack/interactions`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from tests.fakes.faults import Faults
+from tests.support.slack_limits import block_problem, texts
+
 TOKEN, SECRET = "xoxb-test-token", "8f742231b10e8888abcd99yyyzzz85a5"
 
 type Fault = tuple[int, dict[str, Any] | str, dict[str, str]]
@@ -25,29 +29,41 @@ type Fault = tuple[int, dict[str, Any] | str, dict[str, str]]
 
 @dataclass
 class Posted:
-    """A message as a channel shows it now; `versions` counts the post and its updates."""
+    """A message as a channel shows it now; `versions` counts the post and its updates, `thread_ts` is of a reply."""
 
     channel: str
     ts: str
     text: str
     blocks: list[dict[str, Any]]
     versions: int = 1
+    attachments: list[dict[str, Any]] = field(default_factory=list)
+    thread_ts: str = ""
+
+    @property
+    def all_blocks(self) -> list[dict[str, Any]]:
+        """Its own and those of its attachments."""
+        return [*self.blocks, *(block for attachment in self.attachments for block in attachment["blocks"])]
+
+    @property
+    def colours(self) -> list[str]:
+        return [attachment["color"] for attachment in self.attachments]
 
     def buttons(self) -> dict[str, dict[str, Any]]:
         """By action id."""
-        rows = [block["elements"] for block in self.blocks if block["type"] == "actions"]
+        rows = [block["elements"] for block in self.all_blocks if block["type"] == "actions"]
         return {button["action_id"]: button for row in rows for button in row}
 
     def seen(self) -> str:
         """Every text in it, markup and all."""
-        return "\n".join(_texts(self.blocks))
+        return "\n".join(texts(self.all_blocks))
 
 
 @dataclass
 class SlackServer:
     """`faults` are answered first, one a call; `channels` maps names to ids (others do not exist).
 
-    `replies` are what was sent to response_urls, `calls` the methods called, in order.
+    `replies` are what was sent to response_urls, `calls` the methods called, in order. `webhooks` are the secret paths
+    of incoming webhooks and the channels they post into.
     """
 
     channels: dict[str, str] = field(default_factory=lambda: {"#approvals": "C0APPROVALS", "C0OPS": "C0OPS"})
@@ -56,6 +72,8 @@ class SlackServer:
     calls: list[str] = field(default_factory=list)
     faults: deque[Fault] = field(default_factory=deque)
     reply_faults: deque[Fault] = field(default_factory=deque)
+    webhooks: dict[str, str] = field(default_factory=dict)
+    provider: Faults = field(default_factory=Faults)
     port: int = 0
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _runner: web.AppRunner | None = None
@@ -64,6 +82,7 @@ class SlackServer:
         """Listen; after `stop` on the same port again."""
         app = web.Application(client_max_size=4 * 1024 * 1024)
         app.router.add_post("/api/{method}", self._api)
+        app.router.add_post("/services/{path:.*}", self._webhook)
         app.router.add_post("/actions/{number}", self._reply)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
@@ -116,11 +135,13 @@ class SlackServer:
             "actions": [{"type": "button", "block_id": "b", "action_id": action_id, "value": value, "action_ts": "1"}],
         }
 
-    async def _api(self, request: web.Request) -> web.Response:
+    async def _api(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
         self.calls.append(method)
         if self.faults:
             return _answer(self.faults.popleft())
+        if (played := await self.provider.play(request)) is not None:
+            return played
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return web.json_response({"ok": False, "error": "invalid_auth"})
         body = await request.json()
@@ -128,13 +149,46 @@ class SlackServer:
             return web.json_response({"ok": False, "error": problem})
         return web.json_response(self._post(body) if method == "chat.postMessage" else self._update(body))
 
-    def _post(self, body: dict[str, Any]) -> dict[str, Any]:
-        channel = self.channels.get(body["channel"])
+    async def _webhook(self, request: web.Request) -> web.StreamResponse:
+        """An incoming webhook: its errors are texts, and only `ok` is success."""
+        self.calls.append("webhook")
+        if (played := await self.provider.play(request)) is not None:
+            return played
+        channel = self.webhooks.get(request.match_info["path"])
         if channel is None:
+            return web.Response(status=404, text="no_service")
+        try:
+            body = await request.json()
+        except ValueError:
+            return web.Response(status=400, text="invalid_payload")
+        if problem := block_problem(body):
+            return web.Response(status=400, text=problem)
+        self._keep(channel, body)
+        return web.Response(text="ok")
+
+    def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+        channel = self.channels.get(body["channel"], body["channel"])
+        if channel not in self.channels.values():
             return {"ok": False, "error": "channel_not_found"}
-        message = Posted(channel, f"1700000000.{next(self._numbers):06d}", body["text"], body["blocks"])
+        thread = body.get("thread_ts", "")
+        if thread and (channel, thread) not in {(message.channel, message.ts) for message in self.posted}:
+            return {"ok": False, "error": "cannot_reply_to_message"}
+        message = self._keep(channel, body)
+        # as Slack does: the whole message comes back
+        shown = {"text": message.text, "blocks": message.blocks, "attachments": message.attachments}
+        return {"ok": True, "channel": channel, "ts": message.ts, "message": shown}
+
+    def _keep(self, channel: str, body: dict[str, Any]) -> Posted:
+        message = Posted(
+            channel,
+            f"1700000000.{next(self._numbers):06d}",
+            body.get("text", ""),
+            body.get("blocks", []),
+            attachments=body.get("attachments", []),
+            thread_ts=body.get("thread_ts", ""),
+        )
         self.posted.append(message)
-        return {"ok": True, "channel": channel, "ts": message.ts, "message": {"text": message.text}}
+        return message
 
     def _update(self, body: dict[str, Any]) -> dict[str, Any]:
         if body["channel"] not in self.channels.values():  # unlike a post, an update takes ids only
@@ -142,6 +196,7 @@ class SlackServer:
         for message in self.posted:
             if (message.channel, message.ts) == (body["channel"], body["ts"]):
                 message.text, message.blocks = body["text"], body["blocks"]
+                message.attachments = body.get("attachments", [])
                 message.versions += 1
                 return {"ok": True, "channel": message.channel, "ts": message.ts, "text": message.text}
         return {"ok": False, "error": "message_not_found"}
@@ -181,61 +236,3 @@ def _answer(fault: Fault) -> web.Response:
     if isinstance(body, str):
         return web.Response(text=body, status=status, headers=headers, content_type="text/html")
     return web.json_response(body, status=status, headers=headers)
-
-
-def block_problem(body: dict[str, Any]) -> str | None:
-    """The error that Slack would answer to blocks beyond its limits."""
-    if not body.get("text") and not body.get("blocks"):
-        return "no_text"
-    blocks = body.get("blocks", [])
-    if len(json.dumps(blocks, ensure_ascii=False)) > 13_200:
-        return "msg_blocks_too_long"
-    return None if len(blocks) <= 50 and all(map(_fits, blocks)) else "invalid_blocks"
-
-
-def _units(text: str) -> int:
-    return len(text.encode("utf-16-le")) // 2
-
-
-def _text(item: dict[str, Any], limit: int) -> bool:
-    return item["type"] in ("plain_text", "mrkdwn") and 1 <= _units(item["text"]) <= limit
-
-
-def _fits(block: dict[str, Any]) -> bool:
-    match block["type"]:
-        case "header":
-            return block["text"]["type"] == "plain_text" and _text(block["text"], 150)
-        case "section":
-            fields = block.get("fields")
-            if fields is None:
-                return _text(block["text"], 3000)
-            return 1 <= len(fields) <= 10 and all(_text(item, 2000) for item in fields)
-        case "context":
-            return len(block["elements"]) <= 10 and all(_text(item, 3000) for item in block["elements"])
-        case "actions":
-            return 1 <= len(block["elements"]) <= 25 and all(map(_button_fits, block["elements"]))
-        case "rich_text":
-            return all(1 <= _units(text) <= 3000 for text in _texts(block["elements"]))
-    return False
-
-
-def _button_fits(button: dict[str, Any]) -> bool:
-    confirm = button.get("confirm")
-    asked = confirm is None or (
-        _text(confirm["title"], 100)
-        and _text(confirm["text"], 300)
-        and _text(confirm["confirm"], 30)
-        and _text(confirm["deny"], 30)
-    )
-    short = _units(button["value"]) <= 2000 and _units(button["action_id"]) <= 255
-    return asked and short and _text(button["text"], 75) and button.get("style") in (None, "primary", "danger")
-
-
-def _texts(item: Any) -> list[str]:
-    """Every `text` that is a string, however deep."""
-    if isinstance(item, list):
-        return [text for part in item for text in _texts(part)]
-    if not isinstance(item, dict):
-        return []
-    own = [item["text"]] if isinstance(item.get("text"), str) else []
-    return own + [text for part in item.values() for text in _texts(part)]
