@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from app.alerts.notifiers.base import Action, Confirm, Message, Outcome, Text
 from app.alerts.notifiers.blocks import CUT, Rendered, escape, fit, render, size
-from tests.support.slack_server import Posted, block_problem
+from tests.support.slack_limits import block_problem
+from tests.support.slack_server import Posted
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 WHOLE = Action("approve", "Approve", "v", "primary", Confirm("Sure?", "Really?", "Yes", "No"), needs_whole=True)
