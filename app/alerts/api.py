@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from app.alerts import wire
 from app.alerts.clicks import USER, Clicks, read
@@ -12,7 +12,7 @@ from app.alerts.directory import EVERY_POOL, Channel, Directory
 from app.alerts.signature import Verifier
 from app.auth.callers import Caller
 from app.auth.edge import Edge
-from app.core.http import BodyTooLarge, StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import BodyTooLarge, PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
 
 MAX_INTERACTION_BYTES = 262_144
 
@@ -25,11 +25,6 @@ PoolOrAll = Annotated[
     ),
 ]
 UserId = Annotated[str, Path(pattern=USER, description="Slack's id of the user.", examples=["U2147483697"])]
-PageSize = Annotated[int, Query(ge=1, le=500, examples=[50])]
-PageToken = Annotated[
-    str | None,
-    Query(max_length=500, description="`next_page_token` of the page before.", examples=[encode_page_token("…", "…")]),
-]
 
 
 def router(directory: Directory, edge: Edge) -> APIRouter:

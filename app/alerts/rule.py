@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Literal
+from typing import Literal, get_args
 
 from app.alerts.records import SEVERITIES, Labels, Severity
 from app.alerts.templates import BadTemplate, Template
@@ -27,17 +27,9 @@ type ActionName = Literal[
     "webhook",
 ]
 
-COMPARISONS: tuple[Comparison, ...] = (">", ">=", "<", "<=", "==", "!=")
-POLICIES: tuple[Policy, ...] = ("keep", "alert", "ok")
-ACTIONS: tuple[ActionName, ...] = (
-    "scale_up",
-    "immediate_intervention",
-    "performance_investigation",
-    "rate_limiting",
-    "pause_pool",
-    "drain_agent",
-    "webhook",
-)
+COMPARISONS: tuple[Comparison, ...] = get_args(Comparison.__value__)
+POLICIES: tuple[Policy, ...] = get_args(Policy.__value__)
+ACTIONS: tuple[ActionName, ...] = get_args(ActionName.__value__)
 
 RESERVED = frozenset({"alertname", "severity"})
 """Labels that every instance has from its rule's name and severity."""

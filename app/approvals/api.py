@@ -13,16 +13,12 @@ from app.auth.callers import Caller
 from app.auth.edge import Edge
 from app.core.db import Database
 from app.core.errors import BadPageToken
-from app.core.http import JsonResponse, StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import JsonResponse, PageToken, StrictRoute, encode_page_token, problems, resume_after
 
 POOL_NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$"
 
 ApprovalId = Annotated[UUID, Path(examples=[wire.APPROVAL_EXAMPLE["id"]])]
 Status = Literal["pending", "approved", "edited", "rejected", "expired", "superseded"]
-PageToken = Annotated[
-    str | None,
-    Query(max_length=500, description="`next_page_token` of the page before.", examples=[encode_page_token("…", "…")]),
-]
 
 
 def router(db: Database, approvals: Approvals, edge: Edge) -> APIRouter:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import asyncpg
 import orjson
 import sqlalchemy.exc
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
@@ -363,3 +363,11 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         },
     },
 }
+
+
+PageSize = Annotated[int, Query(ge=1, le=500, examples=[50])]
+PageToken = Annotated[
+    str | None,
+    Query(max_length=500, description="`next_page_token` of the page before.", examples=[encode_page_token("…", "…")]),
+]
+"""Parameters of a list: how many, and from where on."""

@@ -14,7 +14,7 @@ from app.auth.edge import Edge
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.errors import BadPageToken
-from app.core.http import StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
 from app.costs import accounts
 from app.costs import budget_wire as wire
 from app.costs.accounts import AccountRecord
@@ -29,11 +29,6 @@ NewName = Annotated[
     str, Path(pattern=NAME, description="Not control-…: those are of cost controls.", examples=["acme-daily"])
 ]
 Name = Annotated[str, Path(pattern=wire.ANY_NAME, examples=["acme-daily"])]
-PageSize = Annotated[int, Query(ge=1, le=500, examples=[50])]
-PageToken = Annotated[
-    str | None,
-    Query(max_length=500, description="`next_page_token` of the page before.", examples=[encode_page_token("…", "…")]),
-]
 Key = Annotated[
     str | None,
     Query(

@@ -10,9 +10,8 @@ from fastapi import APIRouter, Path
 from app.auth.api import NAME
 from app.auth.callers import Caller
 from app.auth.edge import Edge
-from app.core.http import StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
 from app.costs import control_wire as wire
-from app.costs.budget_api import PageSize, PageToken
 from app.costs.budget_wire import plain
 from app.costs.control_service import Control, ControlRecord, Controls
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from app.auth.callers import Caller
 from app.auth.edge import Edge
-from app.core.http import StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
 from app.costs.model_service import Models
 from app.costs.model_wire import AdviceOut, FeedbackIn, RatingIn, RatingOut, RatingPage, RecommendIn
 from app.costs.price_api import ModelPath
@@ -19,15 +17,8 @@ def router(models: Models, edge: Edge) -> APIRouter:
 
     @api.get("", responses=problems(400, 401, 403, 422, 503), summary="List rated models")
     async def list_models(
-        page_size: Annotated[int, Query(ge=1, le=500, examples=[50])] = 50,
-        page_token: Annotated[
-            str | None,
-            Query(
-                max_length=500,
-                description="`next_page_token` of the page before.",
-                examples=[encode_page_token("…", "…")],
-            ),
-        ] = None,
+        page_size: PageSize = 50,
+        page_token: PageToken = None,
         caller: Caller = edge.require("tasks:read"),
     ) -> RatingPage:
         """By name: what is said of them, moved by recent attempts and by feedback, with the number of observations."""

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from app.auth.callers import Caller
 from app.auth.edge import Edge
 from app.core.clock import Clock
-from app.core.http import StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
 from app.costs.price_service import Prices
 from app.costs.price_wire import InForceOut, ModelName, PriceIn, PriceOut, PricePage, PriceTime
 
@@ -24,15 +24,8 @@ def router(prices: Prices, edge: Edge, clock: Clock) -> APIRouter:
     @api.get("", responses=problems(400, 401, 403, 422, 503), summary="List your own prices")
     async def list_prices(
         model: Annotated[ModelName | None, Query(description="Of this model only.", examples=["gpt-4o"])] = None,
-        page_size: Annotated[int, Query(ge=1, le=500, examples=[50])] = 50,
-        page_token: Annotated[
-            str | None,
-            Query(
-                max_length=500,
-                description="`next_page_token` of the page before.",
-                examples=[encode_page_token("…", "…")],
-            ),
-        ] = None,
+        page_size: PageSize = 50,
+        page_token: PageToken = None,
         caller: Caller = edge.require("admin"),
     ) -> PricePage:
         """All that were ever set, by model and moment; the later one of a moment counts."""

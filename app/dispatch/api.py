@@ -14,12 +14,12 @@ from app.auth.edge import Edge
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.errors import BadPageToken
-from app.core.http import StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import PageToken, StrictRoute, encode_page_token, problems, resume_after
 from app.dispatch import wire
 from app.dispatch.membership import Membership
 from app.dispatch.slots import SlotTable
 from app.dispatch.strategies import Strategies, Strategy
-from app.registry.api import PageToken, PoolName
+from app.registry.api import PoolName
 from app.registry.service import PoolNotFound
 from app.registry.view import RegistryView
 from app.tasks import queries

@@ -13,7 +13,7 @@ from app.auth.edge import Edge
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.errors import BadPageToken
-from app.core.http import StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import PageToken, StrictRoute, encode_page_token, problems, resume_after
 from app.dispatch import control_wire as wire
 from app.dispatch.explain import Estimate, Explanation
 from app.dispatch.explain_facts import TaskFacts
@@ -21,7 +21,6 @@ from app.dispatch.explainer import Explainer
 from app.dispatch.stop_report import Report, report
 from app.dispatch.stopping import Stopping
 from app.registry import stops
-from app.registry.api import PageToken
 from app.registry.stops import StopRecord
 from app.tasks.api import TaskId
 from app.tasks.bulk import Bulk, Outcome

@@ -12,7 +12,7 @@ from app.auth.api import NAME
 from app.auth.callers import Caller
 from app.auth.edge import Edge
 from app.core.errors import BadPageToken
-from app.core.http import StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
 from app.limits.service import Limits
 from app.limits.view import LimitRecord
 
@@ -91,15 +91,8 @@ def router(limits: Limits, edge: Edge) -> APIRouter:
     @api.get("", responses=problems(400, 401, 403, 422, 503), summary="List limits")
     async def list_limits(
         kind: Annotated[Kind | None, Query(description="Of this kind only.", examples=["tenant"])] = None,
-        page_size: Annotated[int, Query(ge=1, le=500, examples=[50])] = 50,
-        page_token: Annotated[
-            str | None,
-            Query(
-                max_length=500,
-                description="`next_page_token` of the page before.",
-                examples=[encode_page_token("…", "…")],
-            ),
-        ] = None,
+        page_size: PageSize = 50,
+        page_token: PageToken = None,
         caller: Caller = edge.require("admin"),
     ) -> LimitPage:
         """By kind and name."""

@@ -13,7 +13,17 @@ from app.auth.edge import Edge
 from app.auth.service import Forbidden
 from app.core.db import Database
 from app.core.errors import BadPageToken
-from app.core.http import JsonResponse, StrictRoute, encode_page_token, problems, quick, resume_after, validated
+from app.core.http import (
+    JsonResponse,
+    PageSize,
+    PageToken,
+    StrictRoute,
+    encode_page_token,
+    problems,
+    quick,
+    resume_after,
+    validated,
+)
 from app.registry import fleet_wire, queries, wire
 from app.registry.heartbeats import Heartbeats
 from app.registry.records import AgentRecord, PoolRecord
@@ -24,11 +34,6 @@ log = structlog.get_logger()
 
 PoolName = Annotated[str, Path(pattern=wire.NAME, examples=["log_analyzer"])]
 AgentId = Annotated[UUID, Path(examples=[wire.AGENT_EXAMPLE["id"]])]
-PageSize = Annotated[int, Query(ge=1, le=500, examples=[50])]
-PageToken = Annotated[
-    str | None,
-    Query(max_length=500, description="`next_page_token` of the page before.", examples=[encode_page_token("…", "…")]),
-]
 AgentStatus = Literal["starting", "idle", "busy", "failed", "maintenance", "draining", "gone"]
 
 

@@ -17,9 +17,9 @@ from app.auth.edge import Edge
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.errors import BadPageToken, Invalid
-from app.core.http import StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
 from app.registry import queries as registry_queries
-from app.registry.api import PageSize, PageToken, PoolName
+from app.registry.api import PoolName
 from app.registry.records import PoolRecord
 from app.registry.service import PoolNotFound
 from app.registry.view import RegistryView

@@ -13,7 +13,7 @@ from app.auth.callers import Caller
 from app.auth.edge import Edge
 from app.core.clock import Clock
 from app.core.errors import BadPageToken
-from app.core.http import StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
 from app.schedules import queries, wire
 from app.schedules.records import RunRecord, ScheduleRecord
 from app.schedules.service import Definition, Schedules, check_timing
@@ -22,11 +22,6 @@ from app.schedules.ticks import Timing
 LAST_RUNS = 10
 
 Name = Annotated[str, Path(pattern=wire.NAME, examples=[wire.SCHEDULE_EXAMPLE["name"]])]
-PageSize = Annotated[int, Query(ge=1, le=500, examples=[50])]
-PageToken = Annotated[
-    str | None,
-    Query(max_length=500, description="`next_page_token` of the page before.", examples=[encode_page_token("…", "…")]),
-]
 Count = Annotated[int, Query(ge=1, le=wire.MAX_PREVIEW, examples=[10])]
 
 

@@ -16,7 +16,16 @@ from app.auth.streamkeys import task_channel
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.errors import BadPageToken, BadRequest
-from app.core.http import JsonResponse, StrictRoute, encode_page_token, problems, quick, resume_after, validated
+from app.core.http import (
+    JsonResponse,
+    PageToken,
+    StrictRoute,
+    encode_page_token,
+    problems,
+    quick,
+    resume_after,
+    validated,
+)
 from app.core.jsonbody import dump_bytes
 from app.events import queries as event_queries
 from app.events.hub import Hub
@@ -49,10 +58,6 @@ Prefer = Annotated[
         description="`wait=N`: hold the answer up to N seconds for the result.",
         examples=["wait=10"],
     ),
-]
-PageToken = Annotated[
-    str | None,
-    Query(max_length=500, description="`next_page_token` of the page before.", examples=[encode_page_token("…", "…")]),
 ]
 LastEventId = Annotated[
     str | None,

@@ -18,7 +18,7 @@ from app.auth.streamkeys import StreamKeys
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.errors import BadPageToken, BadRequest
-from app.core.http import JsonResponse, StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import JsonResponse, PageToken, StrictRoute, encode_page_token, problems, resume_after
 from app.events.hub import Hub
 from app.events.stream import streamed, wants_page
 from app.registry.wire import NAME
@@ -60,10 +60,6 @@ LastEventId = Annotated[
     str | None, Header(alias="Last-Event-ID", max_length=80, description="Resume after this event.", examples=[_CURSOR])
 ]
 PageSize = Annotated[int, Query(ge=1, le=500, examples=[100])]
-PageToken = Annotated[
-    str | None,
-    Query(max_length=500, description="`next_page_token` of the page before.", examples=[encode_page_token("…", "…")]),
-]
 Channel = Annotated[
     str,
     Query(

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query, Response
 from app.auth.callers import Caller
 from app.auth.edge import Edge
 from app.core.errors import BadPageToken
-from app.core.http import StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
 from app.webhooks import queries, wire
 from app.webhooks.records import NO_TASK, DeliveryRecord, WebhookRecord
 from app.webhooks.service import Webhooks
@@ -22,11 +22,6 @@ SCOPE = "admin"
 
 WebhookId = Annotated[UUID, Path(examples=[wire.WEBHOOK_EXAMPLE["id"]])]
 DeliveryId = Annotated[UUID, Path(examples=[wire.DELIVERY_EXAMPLE["id"]])]
-PageSize = Annotated[int, Query(ge=1, le=500, examples=[50])]
-PageToken = Annotated[
-    str | None,
-    Query(max_length=500, description="`next_page_token` of the page before.", examples=[encode_page_token("…", "…")]),
-]
 Status = Literal["pending", "delivered", "failed"]
 
 
