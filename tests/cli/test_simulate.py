@@ -4,18 +4,14 @@ import json
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cli_service import ROOT, YARD, plain_environment
+from paged_service import serving
 from typer.testing import CliRunner, Result
 
 from app.cli import comparison, simulate
@@ -166,38 +162,6 @@ POOL = {
 }
 
 
-class History(BaseHTTPRequestHandler):
-    """A pool and its attempts, a page of 50 at a time; `asked` are the queries."""
-
-    asked: list[dict[str, list[str]]]
-    count = 120
-
-    def do_GET(self) -> None:
-        url = urlsplit(self.path)
-        if url.path == "/v1/pools/p%20x":
-            self.answer(POOL)
-        elif url.path == "/v1/pools/p%20x/attempts":
-            query = parse_qs(url.query)
-            self.asked.append(query)
-            begin = int(query.get("page_token", ["0"])[0])
-            end = min(begin + 50, self.count)
-            token = str(end) if end < self.count else None
-            self.answer({"items": [recorded_item(n) for n in range(begin, end)], "next_page_token": token})
-        else:
-            self.answer({"code": "pool_not_found", "detail": "There is no pool of that name."}, 404)
-
-    def answer(self, body: Any, status: int = 200) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 def recorded_item(number: int) -> dict[str, Any]:
     queued = datetime(2026, 11, 20, 20, tzinfo=UTC) + timedelta(seconds=number)
     seconds = 1.0 + number % 5
@@ -209,27 +173,13 @@ def recorded_item(number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@contextmanager
-def serving(count: int) -> Iterator[tuple[str, type[History]]]:
-    handler = type("Served", (History,), {"asked": [], "count": count})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", handler
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 def from_service(url: str, *args: str) -> Result:
     environment = {"COLUMNS": "120", "YARD_URL": url, "YARD_API_KEY": "k"}
     return CliRunner().invoke(app, ["simulate", "balancer", *args], env=environment)
 
 
 def test_the_services_own_attempts() -> None:
-    with serving(120) as (url, handler):
+    with serving({"/v1/pools/p%20x": POOL}, "/v1/pools/p%20x/attempts", recorded_item, 120) as (url, handler):
         result = from_service(url, "--from", "24h", "--pool", "p x", *TWO, "--json")
         assert result.exit_code == 0, result.stderr
         found = json.loads(result.stdout)
@@ -239,7 +189,7 @@ def test_the_services_own_attempts() -> None:
         assert timedelta(hours=24) <= ago < timedelta(hours=25)
         missing = from_service(url, "--from", "24h", "--pool", "none")
         assert missing.exit_code == 1 and "There is no pool of that name" in missing.stderr
-    with serving(0) as (url, _):
+    with serving({"/v1/pools/p%20x": POOL}, "/v1/pools/p%20x/attempts", recorded_item, 0) as (url, _):
         empty = from_service(url, "--from", "24h", "--pool", "p x")
         assert empty.exit_code == 1 and "pool p x, last 24h: no attempt ended in that time" in empty.stderr
 

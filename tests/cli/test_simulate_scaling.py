@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from paged_service import serving
 from typer.testing import CliRunner, Result
 
 from app.cli import scaling_comparison
@@ -200,38 +196,7 @@ POOL = {
 }
 
 
-class Service(BaseHTTPRequestHandler):
-    """A pool and its load, a page of 50 minutes at a time; `asked` are the queries."""
-
-    asked: list[dict[str, list[str]]]
-    count = 120
-
-    def do_GET(self) -> None:
-        url = urlsplit(self.path)
-        if url.path == "/v1/pools/p%20x":
-            self.answer(POOL)
-        elif url.path == "/v1/pools/p%20x/scaling":
-            self.answer({"cold_start_s": 21.5})
-        elif url.path == "/v1/pools/p%20x/load":
-            query = parse_qs(url.query)
-            self.asked.append(query)
-            begin = int(query.get("page_token", ["0"])[0])
-            end = min(begin + 50, self.count)
-            token = str(end) if end < self.count else None
-            self.answer({"items": [minute(n) for n in range(begin, end)], "next_page_token": token})
-        else:
-            self.answer({"code": "pool_not_found", "detail": "There is no pool of that name."}, 404)
-
-    def answer(self, body: Any, status: int = 200) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
+ANSWERS = {"/v1/pools/p%20x": POOL, "/v1/pools/p%20x/scaling": {"cold_start_s": 21.5}}
 
 
 def minute(number: int) -> dict[str, Any]:
@@ -242,22 +207,8 @@ def minute(number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@contextmanager
-def serving(count: int) -> Iterator[tuple[str, type[Service]]]:
-    handler = type("Served", (Service,), {"asked": [], "count": count})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", handler
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 def test_the_services_own_load() -> None:
-    with serving(120) as (url, handler):
+    with serving(ANSWERS, "/v1/pools/p%20x/load", minute, 120) as (url, handler):
         found = numbers("--from", "24h", "--pool", "p x", *TWO, url=url)
         (trace,) = found["traces"]
         assert (found["wait_s"], found["replica_usd_per_hour"]) == (12.0, 2.0)
@@ -271,7 +222,7 @@ def test_the_services_own_load() -> None:
         assert (other["traces"][0]["pool"]["max"], other["wait_s"]) == (20, 5.0)
         missing = yard("--from", "24h", "--pool", "none", url=url)
         assert missing.exit_code == 1 and "There is no pool of that name" in missing.stderr
-    with serving(0) as (url, _):
+    with serving(ANSWERS, "/v1/pools/p%20x/load", minute, 0) as (url, _):
         empty = yard("--from", "24h", "--pool", "p x", url=url)
         assert empty.exit_code == 1 and "pool p x, last 24h: no task came in that time" in empty.stderr
 
