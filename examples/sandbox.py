@@ -58,10 +58,10 @@ async def run_limited(
     bounds = bounds or Bounds()
     with tempfile.TemporaryDirectory(prefix="yard-", ignore_cleanup_errors=True) as folder:
         _place(folder, files or {})
-        child = await _start(command, folder, bounds)
+        child = await _start(command, folder, stdin, bounds)
         try:
             async with asyncio.timeout(bounds.wall_s):
-                return await _talk(child, stdin, bounds.output_bytes)
+                return await _listen(child, bounds.output_bytes)
         finally:
             await _end(child)
 
@@ -71,27 +71,29 @@ def _place(folder: str, files: Mapping[str, bytes]) -> None:
         Path(folder, name).write_bytes(content)
 
 
-async def _start(command: Sequence[str], folder: str, bounds: Bounds) -> asyncio.subprocess.Process:
+async def _start(command: Sequence[str], folder: str, stdin: bytes, bounds: Bounds) -> asyncio.subprocess.Process:
     limits = (str(bounds.cpu_s), str(bounds.memory_mib * 1024), str(bounds.file_kib * 2))
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(
-        *("/bin/sh", "-c", _LIMITED, "limited", *limits, *command),
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        cwd=folder,
-        env={"PATH": os.defpath, "HOME": folder, "TMPDIR": folder, "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"},
-        start_new_session=True,
-    )
+    # A file rather than a pipe: a child may end before it has read, and event loops differ in how a write then fails.
+    with tempfile.TemporaryFile() as given:
+        given.write(stdin)
+        given.seek(0)
+        return await asyncio.create_subprocess_exec(
+            *("/bin/sh", "-c", _LIMITED, "limited", *limits, *command),
+            stdin=given,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=folder,
+            env={"PATH": os.defpath, "HOME": folder, "TMPDIR": folder, "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"},
+            start_new_session=True,
+        )
 
 
-async def _talk(child: asyncio.subprocess.Process, stdin: bytes, limit: int) -> Finished:
+async def _listen(child: asyncio.subprocess.Process, limit: int) -> Finished:
     assert child.stdout is not None
     assert child.stderr is not None
     async with asyncio.TaskGroup() as group:
         stdout = group.create_task(_read(child, child.stdout, limit))
         stderr = group.create_task(_read(child, child.stderr, limit))
-        group.create_task(_write(child, stdin))
     return Finished(await child.wait(), stdout.result(), stderr.result())
 
 
@@ -103,15 +105,6 @@ async def _read(child: asyncio.subprocess.Process, stream: asyncio.StreamReader,
             _kill(child)
             break
     return bytes(output[:limit])
-
-
-async def _write(child: asyncio.subprocess.Process, data: bytes) -> None:
-    assert child.stdin is not None
-    # A child that reads nothing and ends is no error here: its exit code tells.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        child.stdin.write(data)
-        await child.stdin.drain()
-    child.stdin.close()
 
 
 def _kill(child: asyncio.subprocess.Process) -> None:

@@ -4,11 +4,13 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import uvloop
 
 from examples.performance_tester.__main__ import handle as measure
 from examples.performance_tester.statistic import percentile
@@ -158,3 +160,24 @@ def test_percentiles_are_nearest_rank() -> None:
     ordered = [float(n) for n in range(1, 101)]
     assert [percentile(ordered, share) for share in (0.5, 0.9, 0.99, 1.0)] == [50, 90, 99, 100]
     assert percentile([7.0], 0.5) == 7.0
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_child_may_end_before_it_has_read_its_input(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    given = b"x" * (1 << 20)
+
+    async def keep_busy() -> None:  # so that children end while the loop is elsewhere
+        while True:
+            time.sleep(0.005)
+            await asyncio.sleep(0)
+
+    async def run_some() -> None:
+        neighbour = asyncio.create_task(keep_busy())
+        for _ in range(20):
+            assert (await run_limited(["true"])).code == 0
+        assert (await run_limited(["true"], stdin=given)).code == 0
+        assert (await run_limited(["cat"], stdin=given)).stdout == given
+        neighbour.cancel()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(run_some())
