@@ -232,6 +232,27 @@ class SlackSettings(BaseSettings):
     answer_s: float = Field(2.0, gt=0, lt=3, description="A click is answered by then; its decision may still go on.")
 
 
+class AlertSettings(BaseSettings):
+    """Rules, and the people that alerts reach."""
+
+    model_config = _section("ALERTS")
+    interval_s: float = Field(15.0, gt=0, le=300, description="How often rules are evaluated.")
+    flush_interval_s: float = Field(1.0, gt=0, le=60, description="How often notifications that are due are sent.")
+    timeout_s: float = Field(10.0, gt=0, le=60, description="A call of a provider that takes longer has failed.")
+    retention_s: float = Field(2_592_000.0, gt=0, description="Transitions and notifications are kept so long.")
+    url: str = Field("", description="Where people reach this service, for links in notifications; empty: no links.")
+    pagerduty_url: str = Field("", description="Base of PagerDuty's Events API for every region; empty: PagerDuty's.")
+
+
+class SloSettings(BaseSettings):
+    """Objectives and probes."""
+
+    model_config = _section("SLO")
+    interval_s: float = Field(10.0, gt=0, le=60, description="How often events of objectives are counted.")
+    probe_interval_s: float = Field(1.0, gt=0, le=60, description="How often probes that are due are looked for.")
+    max_objectives: int = Field(500, ge=1, description="Objectives there may be.")
+
+
 class StreamSettings(BaseSettings):
     """Live streams: tokens in Redis, and the tokens of browsers."""
 
@@ -354,6 +375,8 @@ class Settings(BaseSettings):
     durable: DurableSettings = Field(default_factory=DurableSettings)
     approvals: ApprovalSettings = Field(default_factory=ApprovalSettings)
     slack: SlackSettings = Field(default_factory=SlackSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
+    slo: SloSettings = Field(default_factory=SloSettings)
     streams: StreamSettings = Field(default_factory=StreamSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     schedules: ScheduleSettings = Field(default_factory=ScheduleSettings)

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, Integer, Text, func, text
+from sqlalchemy import JSON, Boolean, CheckConstraint, DateTime, Double, ForeignKey, Index, Integer, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Base
@@ -43,3 +44,55 @@ class ApprovalNotice(Base):
     tries: Mapped[int] = mapped_column(Integer, server_default="0")
     due_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     error: Mapped[str] = mapped_column(Text, server_default="")
+
+
+PHASES = ("ok", "pending", "firing", "recovering", "resolved")
+
+
+class AlertRule(Base):
+    """A rule as it was put. `spec`: the fields of `rule.Rule` but its name. `evaluated_at` and `error` are of the last
+    evaluation; "" where it went well."""
+
+    __tablename__ = "alert_rules"
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    spec: Mapped[dict[str, Any]] = mapped_column(JSON)
+    enabled: Mapped[bool] = mapped_column(Boolean, server_default=text("true"))
+    created_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    evaluated_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    error: Mapped[str] = mapped_column(Text, server_default="")
+
+
+class AlertState(Base):
+    """The state of one instance, as `state.to_json` has it, and the reading it was judged by. It outlives its rule:
+    what fired under a rule that is deleted is resolved, and people are told."""
+
+    __tablename__ = "alert_states"
+    __table_args__ = (
+        CheckConstraint("phase IN ('" + "','".join(PHASES) + "')", name="phase"),
+        Index("ix_alert_states_phase", "phase", postgresql_where=text("phase <> 'ok'")),
+    )
+    rule: Mapped[str] = mapped_column(Text, primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(Text, primary_key=True)
+    phase: Mapped[str] = mapped_column(Text)
+    state: Mapped[dict[str, Any]] = mapped_column(JSON)
+    reading: Mapped[dict[str, Any]] = mapped_column(JSON)
+    changed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class AlertTransition(Base):
+    """One change of an instance's phase, for whoever asks why."""
+
+    __tablename__ = "alert_transitions"
+    __table_args__ = (Index("ix_alert_transitions_rule", "rule", text("id DESC")),)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    rule: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    labels: Mapped[dict[str, str]] = mapped_column(JSON)
+    before: Mapped[str] = mapped_column(Text)
+    after: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    detail: Mapped[str] = mapped_column(Text, server_default="")
+    value: Mapped[float | None] = mapped_column(Double)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

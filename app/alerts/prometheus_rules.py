@@ -96,16 +96,20 @@ EXPRESSIONS: dict[str, Expression] = {
 
 
 def left_out(rules: Sequence[Rule]) -> list[str]:
-    """Names of the rules whose signals no metric shows."""
-    return [rule.name for rule in rules if rule.signal not in EXPRESSIONS]
+    """Names of the rules that no metric shows: by their signal, by tenant or label, or of some series only."""
+    return [rule.name for rule in rules if not _shown(rule)]
 
 
 def rule_group(rules: Sequence[Rule]) -> str:
     """A file of Prometheus' rules, as YAML, with those of the rules whose signals a metric shows."""
-    alerts = [_alert(rule, EXPRESSIONS[rule.signal]) for rule in rules if rule.signal in EXPRESSIONS]
+    alerts = [_alert(rule, EXPRESSIONS[rule.signal]) for rule in rules if _shown(rule)]
     found = [*_records([alert["expr"] for alert in alerts]), *alerts]
     groups = [{"name": GROUP, "rules": found}] if found else []
     return yaml.safe_dump({"groups": groups}, sort_keys=False, allow_unicode=True, width=1_000_000)
+
+
+def _shown(rule: Rule) -> bool:
+    return rule.signal in EXPRESSIONS and rule.by == "pool" and not rule.matchers
 
 
 def expression(rule: Rule, of: Expression) -> str:

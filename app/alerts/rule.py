@@ -10,9 +10,10 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from app.alerts.records import SEVERITIES, Labels, Severity
+from app.alerts.matching import BadMatcher, all_match, check
+from app.alerts.records import SEVERITIES, Labels, Matcher, Severity
 from app.alerts.templates import BadTemplate, Template
 
 type Comparison = Literal[">", ">=", "<", "<=", "==", "!="]
@@ -39,6 +40,7 @@ MAX_PAIRS, MAX_RECEIVERS, MAX_LABEL_VALUE = 32, 32, 1024
 MIN_EVENTS, CONFIDENCE = 10, 0.95
 
 _RULE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,99}")
+_BY = re.compile(r"pool|tenant|label:[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 _LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
@@ -72,6 +74,9 @@ class Rule:
     Numbers made of fewer than `min_events` events violate nothing. A share of events must violate it at the end of its
     one-sided `confidence` interval that is kindest to it; None: the share itself counts. `labels` are literal,
     `annotations` are templates. Without `receivers` it goes where routing sends it.
+
+    `by`: what makes a series of the signal: `pool`, `tenant`, or `label:KEY` for each value of a label of tasks.
+    `matchers`: only series that meet them all. `action_params` are the action's own.
     """
 
     name: str
@@ -89,6 +94,9 @@ class Rule:
     error: Policy = "keep"
     min_events: int = MIN_EVENTS
     confidence: float | None = CONFIDENCE
+    by: str = "pool"
+    matchers: tuple[Matcher, ...] = ()
+    action_params: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if found := list(_mistakes(self)):
@@ -99,6 +107,10 @@ class Rule:
         if self.signal not in signals:
             reason = f"there is no signal {self.signal!r}; there are {', '.join(sorted(signals))}"
             raise BadRule([Mistake("signal", reason)])
+
+    def concerns(self, series: Labels) -> bool:
+        """Whether it is about this series of its signal."""
+        return all_match(self.matchers, series)
 
     def instance_labels(self, series: Labels) -> dict[str, str]:
         """The labels of its instance for a series. As in Prometheus the rule's win over the series', and a label that
@@ -135,6 +147,12 @@ def _mistakes(rule: Rule) -> Iterator[Mistake]:
         yield Mistake("min_events", "must not be negative")
     if rule.confidence is not None and not 0.5 < rule.confidence < 1:
         yield Mistake("confidence", "must be between 0.5 and 1, such as 0.95, or null for none")
+    if not _BY.fullmatch(rule.by):
+        yield Mistake("by", "must be pool, tenant or label:KEY")
+    try:
+        check(rule.matchers)
+    except BadMatcher as exc:
+        yield Mistake("matchers", str(exc))
     yield from _receiver_mistakes(rule.receivers)
     yield from _label_mistakes(rule.labels)
     yield from _annotation_mistakes(rule.annotations)

@@ -52,9 +52,14 @@ from app.wiring.durable import Durable
 from app.wiring.feeds import Feeds
 from app.wiring.fleets import Fleets
 from app.wiring.money import Money
+from app.wiring.notifying import Notifying
+from app.wiring.objectives import Objectives
 from app.wiring.part import Part
 from app.wiring.people import People
+from app.wiring.probing import Probing
+from app.wiring.responding import Responding
 from app.wiring.timetable import Timetable
+from app.wiring.watching import Watching
 
 log = structlog.get_logger()
 
@@ -62,7 +67,20 @@ HUB_CHECK_S = 5.0
 LEARNING_INTERVAL_S = 1.0
 REFRESH_REST, MAX_REFRESH_REST_S = 4.0, 1.0
 QUEUED_TOPIC = "queued"
-PARTS: tuple[type[Part], ...] = (Durable, Money, People, Control, Feeds, Timetable, Fleets)
+PARTS: tuple[type[Part], ...] = (
+    Durable,
+    Money,
+    People,
+    Control,
+    Feeds,
+    Timetable,
+    Fleets,
+    Objectives,
+    Probing,
+    Watching,
+    Notifying,
+    Responding,
+)
 
 
 class Yard:
@@ -87,6 +105,8 @@ class Yard:
         self._build_tasks()
         self.people, self.control, self.feeds = People(self), Control(self), Feeds(self)
         self.timetable, self.fleets = Timetable(self), Fleets(self)
+        self.objectives, self.probing = Objectives(self), Probing(self)
+        self.watching, self.notifying, self.responding = Watching(self), Notifying(self), Responding(self)
         self.parts: list[Part] = [
             self.durable,
             self.money,
@@ -95,6 +115,11 @@ class Yard:
             self.feeds,
             self.timetable,
             self.fleets,
+            self.objectives,
+            self.probing,
+            self.watching,
+            self.notifying,
+            self.responding,
         ]
         self.loops = self._loops()
         self._listening: asyncio.Task[None] | None = None

@@ -1,0 +1,1 @@
+"""What can be watched: one small reader a signal, over the tables."""

@@ -1,0 +1,7 @@
+"""Signals of objectives."""
+
+from __future__ import annotations
+
+from app.alerts.signals.base import Signal
+
+SIGNALS: tuple[Signal, ...] = ()
