@@ -13,6 +13,7 @@ from app.registry import models as registry
 from app.scaling import models as scaling
 from app.schedules import models as schedules
 from app.slo import models as slo
+from app.slo import probe_models as probes
 from app.tasks import models as tasks
 from app.webhooks import models as webhooks
 
@@ -28,6 +29,7 @@ __all__ = [
     "leader",
     "limits",
     "metadata",
+    "probes",
     "registry",
     "scaling",
     "schedules",
