@@ -23,6 +23,7 @@ from app.cli.limits import limits_app
 from app.cli.models import models_app
 from app.cli.pools import pool_app, pools, scale
 from app.cli.prices import prices_app
+from app.cli.probes import probes_app
 from app.cli.schedules import schedule_app
 from app.cli.session import DEFAULT_DATA, DEFAULT_URL, Session
 from app.cli.stops import stops_app
@@ -50,6 +51,7 @@ ORDER = [
     *("explain", "bulk"),
     *("pools", "pool", "scale", "agents", "agent", "stops", "limits"),
     *("costs", "budgets", "prices", "models"),
+    "probes",
     *("serve", "db", "simulate", "key"),
 ]
 
@@ -114,6 +116,7 @@ def root(
 
 
 _TASKS, _FLEET, _COSTS, _SERVICE = "Tasks", "Pools and agents", "Costs", "The service"
+_WATCH = "Watching"
 
 app.command(cls=Submit, rich_help_panel=_TASKS)(submit)
 for command in (watch, tasks, task, cancel, retry, explain):
@@ -133,6 +136,7 @@ app.add_typer(budgets_app, name="budgets", rich_help_panel=_COSTS)
 app.add_typer(prices_app, name="prices", rich_help_panel=_COSTS)
 app.add_typer(models_app, name="models", rich_help_panel=_COSTS)
 app.command(rich_help_panel=_COSTS)(costs)
+app.add_typer(probes_app, name="probes", rich_help_panel=_WATCH)
 for deferred_name in deferred.LOADERS:
     deferred.announce(app, deferred_name, _SERVICE)
 app.add_typer(key_app, name="key", rich_help_panel=_SERVICE)

@@ -122,7 +122,8 @@ def standing(
         return Standing(judgement)
     if newest.outcome == "error":
         return Standing(judgement, newest.reason, broken=True)
-    return Standing(judgement, f"{len(runs)} of its last {of_last} runs are not enough to say")
+    known = sum(passed is not None for passed in history)
+    return Standing(judgement, f"{known} of its last {of_last} runs passed or failed: too few to say")
 
 
 def _said(what: str, ended: Ended) -> str:
