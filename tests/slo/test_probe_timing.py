@@ -11,7 +11,9 @@ from app.slo.probe_timing import LATE_S, due, phase, planned_after, stale_after_
 
 names = st.text("abcdefghij0123456789-", min_size=1, max_size=20)
 periods = st.integers(10, 604_800)
-moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))
+moments = st.integers(0, 4_000_000_000_000_000).map(
+    lambda us: datetime(2000, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+)
 
 
 @given(names, periods, moments)

@@ -114,7 +114,7 @@ def test_old_runs_say_nothing_about_now() -> None:
     limit = stale_after_s(60, 10)
     assert stands(runs("passed", "passed", "passed", age_s=limit)).judgement == "passing"
     for outcome in ("passed", "failed", "error"):
-        found = stands(runs(outcome, outcome, outcome, age_s=limit + 1))  # type: ignore[arg-type]
+        found = stands(runs(outcome, outcome, outcome, age_s=limit + 1))
         assert (found.judgement, found.stale, found.broken) == ("undecided", True, False)
         assert found.why.startswith("it has not run since 2026-11-20 11:5")
 
