@@ -48,6 +48,7 @@ def test_help_and_version() -> None:
         "budgets",
         "prices",
         "models",
+        "probes",
     ]
     assert re.findall(r"^│ (\w+) ", shown.stdout, re.MULTILINE) == [*order, "serve", "db", "simulate", "key"]
     assert "Exit codes" in shown.stdout
