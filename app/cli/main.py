@@ -50,8 +50,8 @@ ORDER = [
     *("schedules", "webhooks"),
     *("explain", "bulk"),
     *("pools", "pool", "scale", "agents", "agent", "stops", "limits"),
-    *("costs", "budgets", "prices", "models"),
     "probes",
+    *("costs", "budgets", "prices", "models"),
     *("serve", "db", "simulate", "key"),
 ]
 
@@ -115,8 +115,7 @@ def root(
     ctx.call_on_close(session.close)
 
 
-_TASKS, _FLEET, _COSTS, _SERVICE = "Tasks", "Pools and agents", "Costs", "The service"
-_WATCH = "Watching"
+_TASKS, _FLEET, _ALERTS, _COSTS, _SERVICE = "Tasks", "Pools and agents", "Alerts", "Costs", "The service"
 
 app.command(cls=Submit, rich_help_panel=_TASKS)(submit)
 for command in (watch, tasks, task, cancel, retry, explain):
@@ -132,11 +131,11 @@ app.command(rich_help_panel=_FLEET)(agents)
 app.add_typer(agent_app, name="agent", rich_help_panel=_FLEET)
 app.add_typer(stops_app, name="stops", rich_help_panel=_FLEET)
 app.add_typer(limits_app, name="limits", rich_help_panel=_FLEET)
+app.add_typer(probes_app, name="probes", rich_help_panel=_ALERTS)
 app.add_typer(budgets_app, name="budgets", rich_help_panel=_COSTS)
 app.add_typer(prices_app, name="prices", rich_help_panel=_COSTS)
 app.add_typer(models_app, name="models", rich_help_panel=_COSTS)
 app.command(rich_help_panel=_COSTS)(costs)
-app.add_typer(probes_app, name="probes", rich_help_panel=_WATCH)
 for deferred_name in deferred.LOADERS:
     deferred.announce(app, deferred_name, _SERVICE)
 app.add_typer(key_app, name="key", rich_help_panel=_SERVICE)

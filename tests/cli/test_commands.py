@@ -44,11 +44,11 @@ def test_help_and_version() -> None:
         "agent",
         "stops",
         "limits",
+        "probes",
         "costs",
         "budgets",
         "prices",
         "models",
-        "probes",
     ]
     assert re.findall(r"^│ (\w+) ", shown.stdout, re.MULTILINE) == [*order, "serve", "db", "simulate", "key"]
     assert "Exit codes" in shown.stdout
