@@ -113,8 +113,8 @@ def _measured(
             f"{value}, which is {asked}, but it is made of {reading.total} events and the rule wants {rule.min_events}."
         )
     if finding == "not_confident" and interval is not None and rule.confidence is not None:
-        span = f"{interval[0]:.4g} and {interval[1]:.4g}"
-        return f"{value}{of}, which is {asked}, but at a confidence of {rule.confidence:g} the true value is between {span}."
+        sure = f"at a confidence of {rule.confidence:g} the true value is between"
+        return f"{value}{of}, which is {asked}, but {sure} {interval[0]:.4g} and {interval[1]:.4g}."
     return f"{value}{of}, which is {asked}."
 
 
@@ -127,27 +127,38 @@ def _so(
     resolves_at: datetime | None,
 ) -> str:
     """The second sentence: what comes of it."""
+    if state is None or phase == "ok":
+        at_next = "becomes pending" if rule.for_s else "fires"
+        return f"It {at_next} at the next evaluation." if breaks else "So it does not fire."
     if phase == "pending":
-        since = _clock(state.active_at if state else None)
-        if fires_at is None:
-            return f"It was pending since {since} and is nothing at the next evaluation."
-        return f"Pending since {since}; it fires at {_clock(fires_at)} if it stays so."
+        return _pending(state, fires_at)
     if phase == "firing":
-        since = _clock(state.fired_at if state else None)
-        if breaks is False:
-            rest = f" after {rule.keep_firing_for_s:g} s more" if rule.keep_firing_for_s else ""
-            return f"It fires since {since} and is resolved{rest} if it stays so."
-        return f"It fires since {since}."
+        return _firing(rule, state, breaks)
     if phase == "recovering":
-        if resolves_at is None:
-            return "It was recovering and fires on at the next evaluation."
-        return f"It still counts as firing; it is resolved at {_clock(resolves_at)} if it stays so."
-    if phase == "resolved":
-        ended = f"It was resolved at {_clock(state.resolved_at if state else None)}."
-        return f"{ended} The next evaluation begins it anew." if breaks else ended
-    if breaks:
-        return "It becomes pending at the next evaluation." if rule.for_s else "It fires at the next evaluation."
-    return "So it does not fire."
+        return _recovering(resolves_at)
+    ended = f"It was resolved at {_clock(state.resolved_at)}."
+    return f"{ended} The next evaluation begins it anew." if breaks else ended
+
+
+def _pending(state: State, fires_at: datetime | None) -> str:
+    since = _clock(state.active_at)
+    if fires_at is None:
+        return f"It was pending since {since} and is nothing at the next evaluation."
+    return f"Pending since {since}; it fires at {_clock(fires_at)} if it stays so."
+
+
+def _firing(rule: Rule, state: State, breaks: bool | None) -> str:
+    since = _clock(state.fired_at)
+    if breaks is not False:
+        return f"It fires since {since}."
+    rest = f" after {rule.keep_firing_for_s:g} s more" if rule.keep_firing_for_s else ""
+    return f"It fires since {since} and is resolved{rest} if it stays so."
+
+
+def _recovering(resolves_at: datetime | None) -> str:
+    if resolves_at is None:
+        return "It was recovering and fires on at the next evaluation."
+    return f"It still counts as firing; it is resolved at {_clock(resolves_at)} if it stays so."
 
 
 def _clock(at: datetime | None) -> str:

@@ -112,19 +112,14 @@ class Rules:
     async def explain(self, name: str) -> Explanation:
         """A rule with each of its instances, judged by what its signal says now; nothing is written."""
         found = await self.get(name)
-        rule = rule_of(name, found.spec)
+        rule = _valid(name, found.spec)
         read = await self._reader.read(rule)
         async with self.db.read() as connection:
             states = await state_rows.seen_states(connection, name)
         return Explanation(found, explain(rule, concerned(rule, read.readings), states))
 
     def _checked(self, name: str, spec: Mapping[str, Any]) -> Rule:
-        try:
-            rule = rule_of(name, spec)
-        except BadRule as exc:
-            raise _invalid(exc.mistakes) from None
-        except BadMatcher as exc:
-            raise _invalid([Mistake("matchers", str(exc))]) from None
+        rule = _valid(name, spec)
         signal = self.signals.get(rule.signal)
         if signal is None:
             try:
@@ -134,6 +129,16 @@ class Rules:
         elif (mistake := by_mistake(rule, signal)) is not None:
             raise _invalid([mistake])
         return rule
+
+
+def _valid(name: str, spec: Mapping[str, Any]) -> Rule:
+    """The rule; raises InvalidRule with every mistake."""
+    try:
+        return rule_of(name, spec)
+    except BadRule as exc:
+        raise _invalid(exc.mistakes) from None
+    except BadMatcher as exc:
+        raise _invalid([Mistake("matchers", str(exc))]) from None
 
 
 def by_mistake(rule: Rule, signal: Signal) -> Mistake | None:

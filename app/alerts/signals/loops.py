@@ -15,7 +15,8 @@ LIVE_S = 60.0
 
 # A manager that has stopped telling is itself late: two beats may be on their way.
 _LAGS = f"""
-SELECT l.key AS loop, max(l.value::float8 + greatest(0, extract(epoch FROM $1::timestamptz - b.at)::float8 - {2 * BEAT_S})) AS lag_s
+SELECT l.key AS loop, max(l.value::float8
+  + greatest(0, extract(epoch FROM $1::timestamptz - b.at)::float8 - {2 * BEAT_S})) AS lag_s
 FROM loop_beats b JOIN managers m ON m.id = b.manager_id CROSS JOIN LATERAL json_each_text(b.lags) l
 WHERE m.heartbeat_at > $1::timestamptz - make_interval(secs => {LIVE_S}) GROUP BY 1
 """  # noqa: S608 - only constants
