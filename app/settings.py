@@ -237,6 +237,7 @@ class AlertSettings(BaseSettings):
 
     model_config = _section("ALERTS")
     interval_s: float = Field(15.0, gt=0, le=300, description="How often rules are evaluated.")
+    signal_timeout_s: float = Field(5.0, gt=0, le=60, description="Reading a signal that takes longer is an error.")
     flush_interval_s: float = Field(1.0, gt=0, le=60, description="How often notifications that are due are sent.")
     timeout_s: float = Field(10.0, gt=0, le=60, description="A call of a provider that takes longer has failed.")
     retention_s: float = Field(2_592_000.0, gt=0, description="Transitions and notifications are kept so long.")

@@ -1,5 +1,6 @@
 """Every table of every domain, for `migrations/env.py` and `wiring.py`."""
 
+from app.alerts import beat_models as alert_beats
 from app.alerts import models as alerts
 from app.approvals import models as approvals
 from app.auth import models as auth
@@ -19,6 +20,7 @@ from app.webhooks import models as webhooks
 metadata = Base.metadata
 
 __all__ = [
+    "alert_beats",
     "alerts",
     "approvals",
     "auth",

@@ -251,5 +251,52 @@ DEFAULT_RULES = (
             "description": "More than a million tokens in the last hour. Its rate is limited until the limit expires.",
         },
     ),
+    Rule(
+        name="receiver_failing",
+        signal="receivers_failing",
+        comparison=">",
+        threshold=0,
+        severity="critical",
+        annotations={
+            "summary": "The receiver {{ $labels.receiver }} gets no notifications.",
+            "description": "It refused one for good, and trying again does not help. Put the receiver right; "
+            "`yard explain alert receiver_failing` shows since when.",
+        },
+    ),
+    Rule(
+        name="slo_burn_fast",
+        signal="slo_burn_page",
+        comparison=">=",
+        threshold=1,
+        severity="critical",
+        annotations={
+            "summary": "{{ $labels.slo }} burns its error budget fast.",
+            "description": "In both windows of a quick burn alert errors come faster than its factor allows: "
+            "{{ $value | humanize }} times as fast. At this pace the budget is gone within days.",
+        },
+    ),
+    Rule(
+        name="slo_burn_slow",
+        signal="slo_burn_ticket",
+        comparison=">=",
+        threshold=1,
+        severity="warning",
+        annotations={
+            "summary": "{{ $labels.slo }} burns its error budget.",
+            "description": "In both windows of a slow burn alert errors come faster than its factor allows: "
+            "{{ $value | humanize }} times as fast. Nobody need get up for it, but the budget will not last.",
+        },
+    ),
+    Rule(
+        name="probe_failing",
+        signal="probe_success",
+        comparison="<",
+        threshold=1,
+        severity="critical",
+        annotations={
+            "summary": "The probe {{ $labels.probe }} of {{ $labels.pool }} fails.",
+            "description": "A golden task, sent the way every task goes, was not answered as declared.",
+        },
+    ),
 )
 """Rules that are there by default."""
