@@ -1,6 +1,7 @@
 """Every table of every domain, for `migrations/env.py` and `wiring.py`."""
 
 from app.alerts import models as alerts
+from app.alerts import notification_models as notifications
 from app.approvals import models as approvals
 from app.auth import models as auth
 from app.core import leader
@@ -28,6 +29,7 @@ __all__ = [
     "leader",
     "limits",
     "metadata",
+    "notifications",
     "registry",
     "scaling",
     "schedules",
