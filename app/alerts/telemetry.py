@@ -9,3 +9,6 @@ NOTICES = Counter("yard_approval_notices", "Messages about approvals, by how sen
 
 CLICKS = Counter("yard_slack_clicks", "Clicks in Slack, by what became of them.", ["outcome"])
 """outcome: decided, refused, unmapped, failed"""
+
+NOTIFICATIONS = Counter("yard_notifications", "Notices about alerts, by how sending them went.", ["kind", "outcome"])
+"""kind: of the receiver; outcome: delivered, retrying, throttled, permanent"""
