@@ -47,7 +47,8 @@ groups AS (
                     AND m.fingerprint NOT IN (SELECT fingerprint FROM taken))
   ORDER BY g.key FOR UPDATE
 )
-UPDATE alert_groups g SET acked_by = $2, acked_until = now() + make_interval(secs => $3), ack_comment = $4,
+UPDATE alert_groups g SET acked_by = coalesce((SELECT name FROM api_keys WHERE id = $2), $2),
+  acked_until = now() + make_interval(secs => $3), ack_comment = $4,
   ack_due = true, due_at = greatest(least(due_at, now()), retry_at)
 FROM groups WHERE g.key = groups.key RETURNING g.key
 """

@@ -30,7 +30,8 @@ from app.settings import AlertSettings
 log = structlog.get_logger()
 
 TOPIC = "alerts"
-LEASE_MARGIN_S = 10.0
+LEASE_MARGIN_S = 5.0
+"""For what comes before and after telling: a send is stored again for a while where the database is away."""
 
 
 class NotificationLoop:

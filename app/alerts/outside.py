@@ -14,8 +14,8 @@ from app.alerts.receivers import ReceiverRecord
 
 log = structlog.get_logger()
 
-CALLS = 3
-"""A notice takes at most so many calls of its provider."""
+CALLS, MARGIN_S = 2, 1.0
+"""A notice takes at most so many calls of its provider, one after the other."""
 
 
 class Notifiers:
@@ -23,7 +23,7 @@ class Notifiers:
 
     def __init__(self, outside: Outside) -> None:
         self.allows = outside.allows
-        self.bound_s = CALLS * outside.timeout_s
+        self.bound_s = CALLS * outside.timeout_s + MARGIN_S
         self._by_kind: dict[str, AlertNotifier[Any]] = {name: kind.make(outside) for name, kind in KINDS.items()}
 
     async def open(self) -> None:

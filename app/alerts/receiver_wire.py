@@ -56,7 +56,8 @@ class ReceiverIn(BaseModel):
     """A receiver as a whole. `config` is of its kind:
 
     pagerduty `routing_key`, `previous_routing_keys`, `region` (us, eu), `source` · slack `webhook_url`, or `channel`
-    with or without `token`; `buttons` · email `to` · webhook `url`, `secret`, `max_alerts` · alertmanager `urls`, `token`.
+    with or without `token`; `buttons` · email `to` · webhook `url`, `secret`, `max_alerts` ·
+    alertmanager `urls`, `token`.
     """
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_IN]})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter
 
 from app.alerts import notification_api, notification_wire, receiver_api, receiver_wire, silence_api, silence_wire
+from app.alerts.alert_clicks import AlertClicks
 from app.alerts.group_service import Groups
 from app.alerts.holding_service import Holding
 from app.alerts.notification_loop import TOPIC, NotificationLoop
@@ -40,6 +41,9 @@ class Notifying(Part):
         self.notifiers = Notifiers(outside(yard))
         self.receivers = Receivers(yard.db, self.notifiers)
         self.silences, self.holding, self.groups = Silences(yard.db), Holding(yard.db), Groups(yard.db)
+        slack = yard.settings.slack
+        self.clicks = AlertClicks(yard.db, self.groups, self.silences, yard.people.replies, answer_s=slack.answer_s)
+        yard.people.alert_clicks = self.clicks
         self.notifications = NotificationLoop(
             yard.db, yard.clock, self.leader("notifications"), self.notifiers, settings
         )
@@ -60,6 +64,7 @@ class Notifying(Part):
         await self.notifiers.open()
 
     async def close(self) -> None:
+        await self.clicks.close()
         await self.notifications.close(GRACE_S)
         await self.notifiers.close()
 
