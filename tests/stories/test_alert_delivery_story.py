@@ -91,7 +91,7 @@ async def world(managers: Fleet) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def watcher(managers: Fleet) -> AsyncIterator[Watcher]:
-    db = Database(DatabaseSettings(url=managers.backing.database_url, hot_connections=2, cold_connections=1))
+    db = Database(DatabaseSettings(url=managers.backing.database_url, hot_connections=2, cold_connections=2))
     await db.start()
     yield Watcher(db)
     await db.stop()
@@ -103,7 +103,7 @@ async def test_two_hundred_alerts_are_told_once_for_each_reason_whoever_dies(wor
     doomed = world.managers[-1]
     await _receivers(world)
     names = [f"alert_{number:03}" for number in range(ALERTS)]
-    labels = {name: {"pool": f"pool{number % POOLS}"} for number, name in enumerate(names)}
+    labels: dict[str, Any] = {name: {"pool": f"pool{number % POOLS}"} for number, name in enumerate(names)}
     await watcher.rule("errors")
 
     async def fire() -> None:
