@@ -2,6 +2,7 @@
 
 from app.alerts import beat_models as alert_beats
 from app.alerts import models as alerts
+from app.alerts import notification_models as notifications
 from app.approvals import models as approvals
 from app.auth import models as auth
 from app.core import leader
@@ -30,6 +31,7 @@ __all__ = [
     "leader",
     "limits",
     "metadata",
+    "notifications",
     "registry",
     "scaling",
     "schedules",

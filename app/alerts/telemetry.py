@@ -20,3 +20,6 @@ EVALUATED = Histogram(
 )
 EVALUATION_ERRORS = Counter("yard_alert_evaluation_errors", "Evaluations of rules that went wrong.", ["reason"])
 """reason: signal (it could not be read), series (there are too many), rule (it is not valid, or a fault of ours)"""
+
+NOTIFICATIONS = Counter("yard_notifications", "Notices about alerts, by how sending them went.", ["kind", "outcome"])
+"""kind: of the receiver; outcome: delivered, retrying, throttled, permanent"""

@@ -23,8 +23,10 @@ from app.cli.limits import limits_app
 from app.cli.models import models_app
 from app.cli.pools import pool_app, pools, scale
 from app.cli.prices import prices_app
+from app.cli.receivers import notifications, receivers_app
 from app.cli.schedules import schedule_app
 from app.cli.session import DEFAULT_DATA, DEFAULT_URL, Session
+from app.cli.silences import silences_app
 from app.cli.stops import stops_app
 from app.cli.submit import Submit, submit
 from app.cli.tasks import cancel, retry, task, tasks, watch
@@ -50,6 +52,7 @@ ORDER = [
     *("explain", "bulk"),
     *("pools", "pool", "scale", "agents", "agent", "stops", "limits"),
     *("costs", "budgets", "prices", "models"),
+    *("receivers", "silences", "notifications"),
     *("serve", "db", "simulate", "key"),
 ]
 
@@ -113,7 +116,7 @@ def root(
     ctx.call_on_close(session.close)
 
 
-_TASKS, _FLEET, _COSTS, _SERVICE = "Tasks", "Pools and agents", "Costs", "The service"
+_TASKS, _FLEET, _COSTS, _ALERTS, _SERVICE = "Tasks", "Pools and agents", "Costs", "Alerts", "The service"
 
 app.command(cls=Submit, rich_help_panel=_TASKS)(submit)
 for command in (watch, tasks, task, cancel, retry, explain):
@@ -133,6 +136,9 @@ app.add_typer(budgets_app, name="budgets", rich_help_panel=_COSTS)
 app.add_typer(prices_app, name="prices", rich_help_panel=_COSTS)
 app.add_typer(models_app, name="models", rich_help_panel=_COSTS)
 app.command(rich_help_panel=_COSTS)(costs)
+app.add_typer(receivers_app, name="receivers", rich_help_panel=_ALERTS)
+app.add_typer(silences_app, name="silences", rich_help_panel=_ALERTS)
+app.command(rich_help_panel=_ALERTS)(notifications)
 for deferred_name in deferred.LOADERS:
     deferred.announce(app, deferred_name, _SERVICE)
 app.add_typer(key_app, name="key", rich_help_panel=_SERVICE)
