@@ -1,5 +1,6 @@
 """Every table of every domain, for `migrations/env.py` and `wiring.py`."""
 
+from app.alerts import action_models as alert_actions
 from app.alerts import models as alerts
 from app.approvals import models as approvals
 from app.auth import models as auth
@@ -9,6 +10,7 @@ from app.costs import models as costs
 from app.dispatch import models as dispatch
 from app.events import models as events
 from app.limits import models as limits
+from app.limits import restraint_models as restraints
 from app.registry import models as registry
 from app.scaling import models as scaling
 from app.schedules import models as schedules
@@ -19,6 +21,7 @@ from app.webhooks import models as webhooks
 metadata = Base.metadata
 
 __all__ = [
+    "alert_actions",
     "alerts",
     "approvals",
     "auth",
@@ -29,6 +32,7 @@ __all__ = [
     "limits",
     "metadata",
     "registry",
+    "restraints",
     "scaling",
     "schedules",
     "slo",
