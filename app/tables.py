@@ -1,6 +1,7 @@
 """Every table of every domain, for `migrations/env.py` and `wiring.py`."""
 
 from app.alerts import beat_models as alert_beats
+from app.alerts import action_models as alert_actions
 from app.alerts import models as alerts
 from app.alerts import notification_models as notifications
 from app.approvals import models as approvals
@@ -11,6 +12,7 @@ from app.costs import models as costs
 from app.dispatch import models as dispatch
 from app.events import models as events
 from app.limits import models as limits
+from app.limits import restraint_models as restraints
 from app.registry import models as registry
 from app.scaling import models as scaling
 from app.schedules import models as schedules
@@ -22,6 +24,7 @@ metadata = Base.metadata
 
 __all__ = [
     "alert_beats",
+    "alert_actions",
     "alerts",
     "approvals",
     "auth",
@@ -33,6 +36,7 @@ __all__ = [
     "metadata",
     "notifications",
     "registry",
+    "restraints",
     "scaling",
     "schedules",
     "slo",

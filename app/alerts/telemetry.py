@@ -23,3 +23,5 @@ EVALUATION_ERRORS = Counter("yard_alert_evaluation_errors", "Evaluations of rule
 
 NOTIFICATIONS = Counter("yard_notifications", "Notices about alerts, by how sending them went.", ["kind", "outcome"])
 """kind: of the receiver; outcome: delivered, retrying, throttled, permanent"""
+ACTIONS = Counter("yard_alert_actions", "Automatic answers to alerts, by what became of them.", ["action", "outcome"])
+"""outcome: running, done, skipped, dry_run, retrying, failed, ended"""

@@ -26,6 +26,7 @@ from app.dispatch.explain_facts import (
     WaitFacts,
 )
 from app.dispatch.timeline import EventFacts
+from app.limits.restraints import Hold
 from app.registry.stops import Selector
 from app.registry.view import RegistryView
 from app.tasks.service import TaskNotFound
@@ -112,10 +113,18 @@ ORDER BY status IN ('succeeded', 'failed', 'cancelled', 'expired'), id LIMIT 100
 
 
 class Explainer:
-    """`explain` for one manager; `paused(agent id)`: whether this one offers nothing of a well agent for a moment."""
+    """`explain` for one manager; `paused(agent id)`: whether this one offers nothing of a well agent for a moment.
+    `hold(pool)`: what holds the pool back."""
 
-    def __init__(self, db: Database, clock: Clock, view: RegistryView, paused: Callable[[str], bool]) -> None:
-        self._db, self._clock, self._view, self._paused = db, clock, view, paused
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        view: RegistryView,
+        paused: Callable[[str], bool],
+        hold: Callable[[str], Hold | None] = lambda _pool: None,
+    ) -> None:
+        self._db, self._clock, self._view, self._paused, self._hold = db, clock, view, paused, hold
 
     async def explain(self, tenant: str, task_id: UUID) -> tuple[TaskFacts, Explanation]:
         """The task and why it is where it is; raises TaskNotFound, for another tenant's too."""
@@ -180,6 +189,7 @@ class Explainer:
             facts.events,
             agents=agents,
             stops=stops,
+            hold=self._hold(task.pool),
             agent_stops=await self._stops(connection, _AGENT_STOPS, stopped) if stopped else (),
             ahead=ahead,
             done=done,

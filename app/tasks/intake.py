@@ -80,6 +80,10 @@ class Intake:
         """What is accepted but not yet written, about."""
         return self._inserter.waiting_weight
 
+    def asks_people(self, pool: str) -> bool:
+        """Whether people decide in this pool what its policies would let pass."""
+        return self._limits.asks_people(pool)
+
     async def close(self) -> None:
         """Write what was accepted; refuse more."""
         await self._inserter.close()
@@ -144,7 +148,7 @@ class Intake:
         start = None
         if pool is not None and pool.approvals:
             start = approval_policy.of(pool.approvals, "start", "start", self._approval_expires_s)
-        task.held = start is not None and start.required
+        task.held = start is not None and (start.required or self.asks_people(task.pool))
         limit = self._key_limit(task)
         task.gated = limit is not None
         return not task.held and (limit is None or limit.policy == "queue")
@@ -192,7 +196,7 @@ class Intake:
             action="start",
             args_json=task.payload,
             submitted_by=task.submitted_by,
-            policy=start,
+            policy=approval_policy.tightened(start),
         )
 
     async def _insert(self, groups: Sequence[list[NewTask]]) -> list[set[UUID]]:

@@ -108,6 +108,7 @@ class Tasks:
             if item.agent_id is not None and item.agent_id not in self._view.agents_of(pool.name):
                 await self._view.refresh()  # it may have registered a moment ago
             self._check(item, pool, index if many else None)
+            self._limits.shed(pool.name, item.priority)
         if self._intake.waiting_bytes > MAX_WAITING_BYTES:
             raise Overloaded("Submissions arrive faster than they can be stored; try again shortly.")
         counts = Counter(pool.name for pool in pools)

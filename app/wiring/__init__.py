@@ -174,6 +174,7 @@ class Yard:
             settings,
             self.settings.balancer,
             self.settings.telemetry.max_labelled_agents,
+            self.durable.restraints.of,
         )
         self.dispatch = DispatchLoop(
             db,
@@ -187,6 +188,7 @@ class Yard:
             self.me,
             self.money.gate,
             self.money.aside,
+            self.durable.restraints.least,
         )
         self._build_attempts()
 

@@ -11,6 +11,7 @@ from app.auth.callers import Caller
 from app.core.loop import Loop
 from app.dispatch.suspending import Suspender
 from app.limits.rates import RateLimits
+from app.limits.restraint_view import RestraintView
 from app.limits.view import LimitsView
 from app.tasks import signals_api
 from app.tasks.approved import ApprovalHooks
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 class _TaskLimits:
     """The limits as submitting asks for them."""
 
-    def __init__(self, view: LimitsView, rates: RateLimits) -> None:
-        self._view, self._rates = view, rates
+    def __init__(self, view: LimitsView, rates: RateLimits, restraints: RestraintView) -> None:
+        self._view, self._rates, self._restraints = view, rates, restraints
 
     async def admit(self, caller: Caller, counts: Mapping[str, int]) -> None:
         await self._rates.admit(caller, counts)
@@ -41,9 +42,16 @@ class _TaskLimits:
                 return KeyLimit(limit.concurrency, limit.policy)
         return None
 
+    def shed(self, pool: str, priority: int) -> None:
+        self._restraints.admit(pool, priority)
+
+    def asks_people(self, pool: str) -> bool:
+        return self._restraints.asks_people(pool)
+
 
 class Durable(Part):
-    """Built before the other parts, and before what dispatches. The limits' view is kept up to date by `Control`."""
+    """Built before the other parts, and before what dispatches. The limits' view is kept up to date by `Control`, that
+    of restraints by `Responding`."""
 
     wire = (signals_api,)
     tags = (("events", "The tenant's feed, and events that tasks wait for."),)
@@ -61,7 +69,8 @@ class Durable(Part):
         expires_s = settings.approvals.expires_s
         self.limits_view = LimitsView(yard.db)
         self.rates = RateLimits(self.limits_view, yard.nerve, yard.clock, lambda: len(yard.membership.live))
-        self.limits = _TaskLimits(self.limits_view, self.rates)
+        self.restraints = RestraintView(yard.db, yard.clock)
+        self.limits = _TaskLimits(self.limits_view, self.rates, self.restraints)
         self.waits = WaitLoop(yard.db, yard.hub, yard.clock, settings.durable, on_queued, self._cancel_orphans)
         self.intake = Intake(
             yard.db,
