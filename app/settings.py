@@ -263,6 +263,8 @@ class SloSettings(BaseSettings):
     interval_s: float = Field(10.0, gt=0, le=60, description="How often events of objectives are counted.")
     probe_interval_s: float = Field(1.0, gt=0, le=60, description="How often probes that are due are looked for.")
     max_objectives: int = Field(500, ge=1, description="Objectives there may be.")
+    max_probes: int = Field(200, ge=1, description="Probes there may be.")
+    probe_runs: int = Field(2000, ge=100, description="Runs kept of each probe.")
 
 
 class StreamSettings(BaseSettings):

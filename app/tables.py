@@ -17,6 +17,7 @@ from app.registry import models as registry
 from app.scaling import models as scaling
 from app.schedules import models as schedules
 from app.slo import models as slo
+from app.slo import probe_models as probes
 from app.tasks import models as tasks
 from app.webhooks import models as webhooks
 
@@ -35,6 +36,7 @@ __all__ = [
     "limits",
     "metadata",
     "notifications",
+    "probes",
     "registry",
     "restraints",
     "scaling",

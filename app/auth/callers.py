@@ -18,6 +18,10 @@ SCOPES: dict[str, str] = {
 }
 
 
+PROBES_TENANT = "yardmaster-probes"
+"""The tenant of the service's own probes. Keys of it may read and nothing else, so nobody else's work is in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who sent a request. `agent_id` is set when an agent calls with its own token, which carries no scope.

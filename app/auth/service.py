@@ -13,11 +13,11 @@ from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.engine import Row
 
 from app.auth import secrets
-from app.auth.callers import SCOPES, Caller
+from app.auth.callers import PROBES_TENANT, SCOPES, Caller
 from app.auth.models import ApiKey
 from app.core.clock import Clock
 from app.core.db import Database
-from app.core.errors import Conflict, NotFound, Problem
+from app.core.errors import Conflict, Invalid, NotFound, Problem
 from app.core.wake import CHANNEL
 from app.settings import AuthSettings
 
@@ -34,6 +34,12 @@ class Unauthenticated(Problem):
 
 class Forbidden(Problem):
     status, code, title = 403, "forbidden", "Not allowed"
+
+
+class ReservedTenant(Invalid):
+    """Budgets of everybody do not count what the tenant of probes spends."""
+
+    code, title = "reserved_tenant", "The tenant is reserved"
 
 
 class WeakPepper(ValueError):
@@ -144,7 +150,11 @@ class Keys:
     async def create(
         self, name: str, tenant: str, scopes: list[str], expires_s: float | None = None, groups: Sequence[str] = ()
     ) -> tuple[KeyInfo, str]:
-        """Make a key: what may be shown of it, and the key itself, which is never shown again."""
+        """Make a key: what may be shown of it, and the key itself, which is never shown again. Raises
+        ReservedTenant."""
+        if tenant == PROBES_TENANT and set(scopes) != {"tasks:read"}:
+            message = "is the tenant of the service's probes; a key of it may have the scope tasks:read only"
+            raise ReservedTenant(f"{tenant!r} {message}.", extra={"errors": [{"path": "tenant", "message": message}]})
         key_id, secret = secrets.new_key_id(), secrets.new_secret()
         expires = func.now() + timedelta(seconds=expires_s) if expires_s is not None else None
         async with self._db.begin() as connection:

@@ -24,6 +24,7 @@ from app.cli.models import models_app
 from app.cli.pools import pool_app, pools, scale
 from app.cli.prices import prices_app
 from app.cli.receivers import notifications, receivers_app
+from app.cli.probes import probes_app
 from app.cli.schedules import schedule_app
 from app.cli.session import DEFAULT_DATA, DEFAULT_URL, Session
 from app.cli.silences import silences_app
@@ -53,6 +54,7 @@ ORDER = [
     *("pools", "pool", "scale", "agents", "agent", "stops", "limits"),
     *("costs", "budgets", "prices", "models"),
     *("receivers", "silences", "notifications"),
+    "probes",
     *("serve", "db", "simulate", "key"),
 ]
 
@@ -139,6 +141,7 @@ app.command(rich_help_panel=_COSTS)(costs)
 app.add_typer(receivers_app, name="receivers", rich_help_panel=_ALERTS)
 app.add_typer(silences_app, name="silences", rich_help_panel=_ALERTS)
 app.command(rich_help_panel=_ALERTS)(notifications)
+app.add_typer(probes_app, name="probes", rich_help_panel=_ALERTS)
 for deferred_name in deferred.LOADERS:
     deferred.announce(app, deferred_name, _SERVICE)
 app.add_typer(key_app, name="key", rich_help_panel=_SERVICE)

@@ -96,7 +96,8 @@ class LabelIn(BaseModel):
 class ScopeIn(BaseModel):
     """Whose spending: all that is named must fit; nothing named is everything. `per` gives each thread, each root task
     with its sub-tasks, or each task the whole limit for itself. Without a tenant, accounts of threads are known as
-    TENANT/THREAD."""
+    TENANT/THREAD. Probes are of the tenant `yardmaster-probes`, and count only where it is named (one probe alone: with
+    the label `probe`)."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"tenant": "acme", "per": "root"}]})
     tenant: str | None = Field(None, pattern=NAME)

@@ -9,6 +9,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid5
 
+from app.auth.callers import PROBES_TENANT
+
 ACTIONS = ("notify", "throttle", "downgrade", "require_approval", "pause", "stop")
 HARD = frozenset({"pause", "stop"})
 """Actions past which nothing more is granted."""
@@ -36,13 +38,13 @@ class Scope:
     label_value: str | None = None
     per: str | None = None
 
-    def fits(self, tenant: str, pool: str, labels: Mapping[str, str] | None) -> bool:
-        """Whether a task's spending counts; its model is another matter."""
-        return (
-            (self.tenant is None or self.tenant == tenant)
-            and (self.pool is None or self.pool == pool)
-            and (self.label_key is None or (labels or {}).get(self.label_key) == self.label_value)
-        )
+    def fits(self, tenant: str, pool: str) -> bool:
+        """Whether tasks of a tenant in a pool count; model and label are another matter.
+
+        The service's own probes are nobody's spending: they count only where their tenant is named.
+        """
+        anybody = self.tenant is None and tenant != PROBES_TENANT
+        return (anybody or self.tenant == tenant) and self.pool in (None, pool)
 
     def key(self, tenant: str, task_id: UUID, root_id: UUID | None, thread_id: str | None) -> str | None:
         """The account's key for a task; None: it has no such thing (no thread), and the budget is not about it.

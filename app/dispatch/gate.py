@@ -214,9 +214,7 @@ class Gate:
         known = self._fitting.get((tenant, pool))
         if known is None:
             known = self._fitting[tenant, pool] = tuple(
-                budget
-                for budget in self._budgets.budgets
-                if budget.scope.tenant in (None, tenant) and budget.scope.pool in (None, pool)
+                budget for budget in self._budgets.budgets if budget.scope.fits(tenant, pool)
             )
         return known
 

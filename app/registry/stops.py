@@ -61,6 +61,10 @@ WITH touched AS (
 )
 UPDATE agents a SET updated_at = clock_timestamp() FROM touched WHERE a.id = touched.id
 """
+_OF_TASKS = f"""
+SELECT {_COLUMNS} FROM stops s WHERE {_STANDING} AND (s.tenant IS NULL OR s.tenant = $1)
+  AND (s.pool IS NULL OR s.pool = $2) ORDER BY s.id LIMIT 1
+"""  # noqa: S608
 _KNOWN_POOL = "SELECT EXISTS (SELECT FROM pools WHERE name = $1)"
 _KNOWN_AGENT = (
     "SELECT EXISTS (SELECT FROM agents WHERE id = $1 AND status <> 'gone' AND ($2::text IS NULL OR pool = $2))"
@@ -172,6 +176,12 @@ async def get(connection: HotConnection, stop_id: UUID, tenant: str | None) -> S
     if row is None:
         raise StopNotFound("There is no stop with this id.")
     return StopRecord(*row)
+
+
+async def standing_of(connection: HotConnection, tenant: str, pool: str) -> StopRecord | None:
+    """The oldest stop that keeps all tasks of a tenant in a pool from starting; None: none does."""
+    row = await connection.fetchrow(_OF_TASKS, tenant, pool)
+    return None if row is None else StopRecord(*row)
 
 
 async def page(

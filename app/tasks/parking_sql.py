@@ -1,5 +1,6 @@
 """The statements by which `parking.py` sets tasks aside for which there is no money. Only constants are joined."""
 
+from app.auth.callers import PROBES_TENANT
 from app.tasks.queue_sql import CLAIMABLE, LOOKED_PAST
 
 # Tasks for which an account has no money: looked at again at a time, or when there is room. The event tells of it once
@@ -23,7 +24,7 @@ SELECT id, pool, tenant, key FROM parked
 """
 
 # The same for the first of one type in a pool (and tenant) whose money is gone altogether: else each of a long queue
-# would be looked at by itself.
+# would be looked at by itself. Money of everybody is none of the probes'.
 PARK_ALL = f"""
 WITH chosen AS (
   SELECT t.id FROM (
@@ -31,7 +32,8 @@ WITH chosen AS (
     WHERE t.pool = $1 AND t.pinned_agent_id IS NULL AND {CLAIMABLE}
     ORDER BY t.priority DESC, t.tag, t.id LIMIT {LOOKED_PAST}) f
   JOIN tasks t ON t.id = f.id
-  WHERE ($2::text IS NULL OR f.tenant = $2) AND f.type = $3 AND NOT f.over_budget AND {CLAIMABLE} AND t.holds IS NULL
+  WHERE (f.tenant = $2 OR ($2::text IS NULL AND f.tenant <> '{PROBES_TENANT}')) AND f.type = $3
+    AND NOT f.over_budget AND {CLAIMABLE} AND t.holds IS NULL
   LIMIT $6 FOR UPDATE OF t SKIP LOCKED
 )
 UPDATE tasks t SET wake_at = $5, parked_by = $4, parked_need = $7 FROM chosen c WHERE t.id = c.id

@@ -129,6 +129,10 @@ class Tasks:
                 return replayed
         return [Accepted(task.id, task.pool, "held" if task.held else "queued") for task in new]
 
+    async def check(self, item: Submission) -> None:
+        """Raise what submitting it now would raise for what it asks: PoolNotFound or Invalid kinds."""
+        self._check(item, await self._pool_of(item, None), None)
+
     async def submit_within(
         self, connection: HotConnection, caller: Caller, submissions: Sequence[Submission], keys: Sequence[str | None]
     ) -> tuple[list[Accepted], Callable[[], None]]:

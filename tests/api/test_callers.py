@@ -112,6 +112,12 @@ OPERATIONS: list[tuple[str, str, str, Any]] = [
     ("POST", "/v1/models/recommend", "tasks:read", {"input_type": "general", "complexity": 0.5}),
     ("PUT", "/v1/models/ours", "admin", {"quality": 0.5, "speed": 0.5}),
     ("POST", "/v1/models/ours/feedback", "tasks:write", {"good": True}),
+    ("PUT", "/v1/probes/golden", "admin", {"pool": "echo"}),
+    ("GET", "/v1/probes", "tasks:read", None),
+    ("GET", "/v1/probes/golden", "tasks:read", None),
+    ("POST", "/v1/probes/golden/run", "admin", None),
+    ("GET", "/v1/probes/golden/runs", "tasks:read", None),
+    ("DELETE", "/v1/probes/unknown", "admin", None),
 ]
 
 
