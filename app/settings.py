@@ -251,6 +251,10 @@ class SloSettings(BaseSettings):
     interval_s: float = Field(10.0, gt=0, le=60, description="How often events of objectives are counted.")
     probe_interval_s: float = Field(1.0, gt=0, le=60, description="How often probes that are due are looked for.")
     max_objectives: int = Field(500, ge=1, description="Objectives there may be.")
+    min_events: int = Field(
+        10, ge=1, description="A burn rule is not judged by fewer events in its long window: 1 of 3 is no 33 %."
+    )
+    max_feedback: int = Field(100, ge=1, description="Verdicts there may be about one task.")
 
 
 class StreamSettings(BaseSettings):

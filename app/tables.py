@@ -9,6 +9,7 @@ from app.costs import models as costs
 from app.dispatch import models as dispatch
 from app.events import models as events
 from app.limits import models as limits
+from app.limits import tightening_models as tightening
 from app.registry import models as registry
 from app.scaling import models as scaling
 from app.schedules import models as schedules
@@ -33,5 +34,6 @@ __all__ = [
     "schedules",
     "slo",
     "tasks",
+    "tightening",
     "webhooks",
 ]
