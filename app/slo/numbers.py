@@ -12,7 +12,7 @@ from app.slo import buckets, progress
 from app.slo import statements as sql
 from app.slo.budget import Counts
 from app.slo.burn_alerts import PlannedRule
-from app.slo.records import SloRecord
+from app.slo.records import SloRecord, record
 from app.slo.standing import Standing, spans_of, stand
 from app.slo.windows import Span, last, whole_buckets
 
@@ -54,6 +54,12 @@ async def numbers(connection: HotConnection, slo: SloRecord, now: datetime) -> N
     fresh = slo.counted_until is not None and now - slo.counted_until <= timedelta(seconds=STALE_S)
     standing = stand(slo.objective, slo.rules, now, found, min_events=slo.min_events)
     return Numbers(slo, now, standing, found, complete, fresh)
+
+
+async def all_numbers(connection: HotConnection, now: datetime) -> list[Numbers]:
+    """Judge every objective at `now`."""
+    slos = [record(row) for row in await connection.fetch(sql.ALL)]
+    return [await numbers(connection, slo, now) for slo in slos]
 
 
 async def named(connection: HotConnection, slo: SloRecord, span: Span) -> dict[str, int]:

@@ -62,13 +62,13 @@ NAMED = """
 SELECT e.key, sum(e.value::bigint)::bigint AS n FROM slo_buckets b CROSS JOIN LATERAL json_each_text(b.named) e
 WHERE b.slo_id = $1 AND b.start >= $2 AND b.start < $3 GROUP BY 1 ORDER BY 1
 """
-# $2: hour or day; $3: the zone; $4, $5: from, until.
+# $2: hour or day; $3: the zone; $4: those that begin before.
 HISTORY = """
-SELECT date_trunc($2, start, $3) AS start, sum(good)::bigint AS good, sum(bad)::bigint AS bad,
+SELECT date_trunc($2, b.start, $3) AS start, sum(good)::bigint AS good, sum(bad)::bigint AS bad,
   sum(unscored)::bigint AS unscored, sum(pending)::bigint AS pending, sum(excluded)::bigint AS excluded
 FROM slo_buckets b
-WHERE slo_id = $1 AND b.start >= $4::timestamptz AND b.start < $5::timestamptz
-GROUP BY 1 ORDER BY 1 DESC LIMIT $6
+WHERE slo_id = $1 AND ($4::timestamptz IS NULL OR b.start < $4)
+GROUP BY 1 ORDER BY 1 DESC LIMIT $5
 """
 
 SAY = """
@@ -81,4 +81,5 @@ SELECT id, task_id, source, evaluator, version, score, label, comment, said_by, 
 WHERE task_id = $1 AND tenant = $2 AND ($3::uuid IS NULL OR id < $3) ORDER BY id DESC LIMIT $4
 """
 SAID_COUNT = "SELECT count(*) FROM feedback WHERE task_id = $1"
+TASK_EXISTS = "SELECT 1 FROM tasks WHERE id = $1 AND tenant = $2"
 JUDGED_TASK = "SELECT status FROM tasks WHERE id = $1 AND tenant = $2 FOR KEY SHARE"
