@@ -25,6 +25,7 @@ from app.cli.pools import pool_app, pools, scale
 from app.cli.prices import prices_app
 from app.cli.schedules import schedule_app
 from app.cli.session import DEFAULT_DATA, DEFAULT_URL, Session
+from app.cli.slo import feedback, slo_app
 from app.cli.stops import stops_app
 from app.cli.submit import Submit, submit
 from app.cli.tasks import cancel, retry, task, tasks, watch
@@ -45,11 +46,12 @@ EPILOG = """[bold]Examples[/]
 
 
 ORDER = [
-    *("submit", "watch", "tasks", "task", "cancel", "retry", "approvals"),
+    *("submit", "watch", "tasks", "task", "cancel", "retry", "feedback", "approvals"),
     *("schedules", "webhooks"),
     *("explain", "bulk"),
     *("pools", "pool", "scale", "agents", "agent", "stops", "limits"),
     *("costs", "budgets", "prices", "models"),
+    "slo",
     *("serve", "db", "simulate", "key"),
 ]
 
@@ -114,9 +116,10 @@ def root(
 
 
 _TASKS, _FLEET, _COSTS, _SERVICE = "Tasks", "Pools and agents", "Costs", "The service"
+_WATCH = "What is watched"
 
 app.command(cls=Submit, rich_help_panel=_TASKS)(submit)
-for command in (watch, tasks, task, cancel, retry, explain):
+for command in (watch, tasks, task, cancel, retry, feedback, explain):
     app.command(rich_help_panel=_TASKS)(command)
 app.add_typer(approvals_app, name="approvals", rich_help_panel=_TASKS)
 app.add_typer(schedule_app, name="schedules", rich_help_panel=_TASKS)
@@ -133,6 +136,7 @@ app.add_typer(budgets_app, name="budgets", rich_help_panel=_COSTS)
 app.add_typer(prices_app, name="prices", rich_help_panel=_COSTS)
 app.add_typer(models_app, name="models", rich_help_panel=_COSTS)
 app.command(rich_help_panel=_COSTS)(costs)
+app.add_typer(slo_app, name="slo", rich_help_panel=_WATCH)
 for deferred_name in deferred.LOADERS:
     deferred.announce(app, deferred_name, _SERVICE)
 app.add_typer(key_app, name="key", rich_help_panel=_SERVICE)

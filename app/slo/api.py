@@ -20,7 +20,7 @@ from app.slo.desk import Desk
 from app.slo.service import Slos
 
 Name = Annotated[str, Path(pattern=wire.NAME, examples=["checkout"])]
-Step = Annotated[Literal["hour", "day"], Query(description="Days are those of the objective's zone.")]
+Step = Annotated[Literal["hour", "day"], Query(description="Days are those of the objective's zone.", examples=["day"])]
 MAX_HISTORY = 366
 _CREATED: dict[str, Any] = {"model": standing_wire.WholeSloOut, "description": "There was none"}
 

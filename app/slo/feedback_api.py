@@ -25,8 +25,8 @@ def router(feedback: Feedbacks, edge: Edge) -> APIRouter:
         summary="Judge a task",
     )
     async def add(
-        task_id: TaskId, body: wire.FeedbackIn, response: Response, caller: Caller = edge.require("tasks:write")
-    ) -> wire.FeedbackOut:
+        task_id: TaskId, body: wire.TaskFeedbackIn, response: Response, caller: Caller = edge.require("tasks:write")
+    ) -> wire.TaskFeedbackOut:
         """About a task that has ended. Objectives of accuracy count it, as long as they have not settled."""
         said = Said(
             body.source,
@@ -46,19 +46,19 @@ def router(feedback: Feedbacks, edge: Edge) -> APIRouter:
         page_size: PageSize = 50,
         page_token: PageToken = None,
         caller: Caller = edge.require("tasks:read"),
-    ) -> wire.FeedbackPage:
+    ) -> wire.TaskFeedbackPage:
         """The newest first."""
         before = _uuid(resume_after(page_token, "feedback")) if page_token else None
         found = await feedback.page(caller, task_id, before, page_size + 1)
         page = found[:page_size]
         token = encode_page_token("feedback", str(page[-1].id)) if len(found) > page_size else None
-        return wire.FeedbackPage(items=[_out(item) for item in page], next_page_token=token)
+        return wire.TaskFeedbackPage(items=[_out(item) for item in page], next_page_token=token)
 
     return api
 
 
-def _out(item: FeedbackRecord) -> wire.FeedbackOut:
-    return wire.FeedbackOut(
+def _out(item: FeedbackRecord) -> wire.TaskFeedbackOut:
+    return wire.TaskFeedbackOut(
         id=item.id,
         task_id=item.task_id,
         source=item.source,

@@ -27,7 +27,7 @@ FEEDBACK_EXAMPLE: dict[str, Any] = {
 }
 
 
-class FeedbackIn(BaseModel):
+class TaskFeedbackIn(BaseModel):
     """A verdict about a task's result. Another version of an evaluator is another series: nothing is mixed.
 
     `label` good, correct or pass, and bad, incorrect or fail, are a verdict by themselves; any other is kept, and the
@@ -51,7 +51,7 @@ class FeedbackIn(BaseModel):
     comment: str = Field("", max_length=MAX_COMMENT)
 
     @model_validator(mode="after")
-    def _says_something(self) -> FeedbackIn:
+    def _says_something(self) -> TaskFeedbackIn:
         if self.source == "judge" and (self.evaluator is None or self.version is None):
             raise ValueError("a judge names its evaluator and version")
         if self.score is None and self.label is None and not self.comment:
@@ -59,7 +59,7 @@ class FeedbackIn(BaseModel):
         return self
 
 
-class FeedbackOut(BaseModel):
+class TaskFeedbackOut(BaseModel):
     """A verdict. It is never changed: a second thought is another one, and of equals the newest counts."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [FEEDBACK_EXAMPLE]})
@@ -75,7 +75,7 @@ class FeedbackOut(BaseModel):
     at: datetime
 
 
-class FeedbackPage(BaseModel):
+class TaskFeedbackPage(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"items": [FEEDBACK_EXAMPLE], "next_page_token": None}]})
-    items: list[FeedbackOut]
+    items: list[TaskFeedbackOut]
     next_page_token: str | None
