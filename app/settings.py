@@ -265,6 +265,10 @@ class SloSettings(BaseSettings):
     max_objectives: int = Field(500, ge=1, description="Objectives there may be.")
     max_probes: int = Field(200, ge=1, description="Probes there may be.")
     probe_runs: int = Field(2000, ge=100, description="Runs kept of each probe.")
+    min_events: int = Field(
+        10, ge=1, description="A burn rule is not judged by fewer events in its long window: 1 of 3 is no 33 %."
+    )
+    max_feedback: int = Field(100, ge=1, description="Verdicts there may be about one task.")
 
 
 class StreamSettings(BaseSettings):

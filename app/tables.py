@@ -13,6 +13,7 @@ from app.dispatch import models as dispatch
 from app.events import models as events
 from app.limits import models as limits
 from app.limits import restraint_models as restraints
+from app.limits import tightening_models as tightening
 from app.registry import models as registry
 from app.scaling import models as scaling
 from app.schedules import models as schedules
@@ -43,5 +44,6 @@ __all__ = [
     "schedules",
     "slo",
     "tasks",
+    "tightening",
     "webhooks",
 ]

@@ -28,6 +28,7 @@ from app.cli.probes import probes_app
 from app.cli.schedules import schedule_app
 from app.cli.session import DEFAULT_DATA, DEFAULT_URL, Session
 from app.cli.silences import silences_app
+from app.cli.slo import feedback, slo_app
 from app.cli.stops import stops_app
 from app.cli.submit import Submit, submit
 from app.cli.tasks import cancel, retry, task, tasks, watch
@@ -48,13 +49,14 @@ EPILOG = """[bold]Examples[/]
 
 
 ORDER = [
-    *("submit", "watch", "tasks", "task", "cancel", "retry", "approvals"),
+    *("submit", "watch", "tasks", "task", "cancel", "retry", "feedback", "approvals"),
     *("schedules", "webhooks"),
     *("explain", "bulk"),
     *("pools", "pool", "scale", "agents", "agent", "stops", "limits"),
     *("costs", "budgets", "prices", "models"),
     *("receivers", "silences", "notifications"),
     "probes",
+    "slo",
     *("serve", "db", "simulate", "key"),
 ]
 
@@ -121,7 +123,7 @@ def root(
 _TASKS, _FLEET, _COSTS, _ALERTS, _SERVICE = "Tasks", "Pools and agents", "Costs", "Alerts", "The service"
 
 app.command(cls=Submit, rich_help_panel=_TASKS)(submit)
-for command in (watch, tasks, task, cancel, retry, explain):
+for command in (watch, tasks, task, cancel, retry, feedback, explain):
     app.command(rich_help_panel=_TASKS)(command)
 app.add_typer(approvals_app, name="approvals", rich_help_panel=_TASKS)
 app.add_typer(schedule_app, name="schedules", rich_help_panel=_TASKS)
@@ -142,6 +144,7 @@ app.add_typer(receivers_app, name="receivers", rich_help_panel=_ALERTS)
 app.add_typer(silences_app, name="silences", rich_help_panel=_ALERTS)
 app.command(rich_help_panel=_ALERTS)(notifications)
 app.add_typer(probes_app, name="probes", rich_help_panel=_ALERTS)
+app.add_typer(slo_app, name="slo", rich_help_panel=_ALERTS)
 for deferred_name in deferred.LOADERS:
     deferred.announce(app, deferred_name, _SERVICE)
 app.add_typer(key_app, name="key", rich_help_panel=_SERVICE)

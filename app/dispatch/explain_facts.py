@@ -129,6 +129,7 @@ class ApprovalFacts:
     quorum: int
     votes: int
     expires_at: datetime | None
+    risk: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

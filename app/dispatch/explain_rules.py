@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from app.dispatch.explain_facts import AHEAD_CAP, ApprovalFacts, Facts
@@ -32,7 +32,9 @@ def held(facts: Facts) -> Blocker | None:
         return None
     if not facts.approvals:
         return Blocker("held", "The task is held and no approval of it is pending: it is being released or ended.")
-    return _asking("held_for_approval", "It starts when", facts.approvals[0])
+    asking = _asking("held_for_approval", "It starts when", facts.approvals[0])
+    why = facts.approvals[0].risk  # of a start it is what makes people be asked: a budget, say
+    return replace(asking, message=f"{asking.message} {why}") if why else asking
 
 
 def waiting_approval(facts: Facts) -> Blocker | None:

@@ -102,7 +102,7 @@ FROM budget_accounts a LEFT JOIN budgets b ON b.id = a.budget_id WHERE a.id = $2
 """  # noqa: S608 - only constants
 _WAIT = "SELECT reason, step, since, due_at, event_name, event_match FROM waits WHERE task_id = $1"
 _APPROVALS = """
-SELECT a.id, a.action, a.scope, a.groups, a.quorum, a.expires_at, (SELECT count(*) FROM approval_votes v
+SELECT a.id, a.action, a.scope, a.groups, a.quorum, a.expires_at, a.risk, (SELECT count(*) FROM approval_votes v
   WHERE v.approval_id = a.id AND v.decision = 'approve' AND NOT v.void) AS votes
 FROM approvals a WHERE a.task_id = $1 AND a.status = 'pending' ORDER BY a.id
 """
@@ -164,6 +164,7 @@ class Explainer:
                 item["quorum"],
                 item["votes"],
                 item["expires_at"],
+                item["risk"],
             )
             for item in asked
         ]

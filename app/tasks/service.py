@@ -120,7 +120,7 @@ class Tasks:
             for item, pool, key in zip(submissions, pools, keys, strict=True)
         ]
         for task, pool in zip(new, pools, strict=True):
-            if (pool.approvals or {}).get("start"):
+            if self._intake.asks(pool.name):
                 check_canonical(task)
         added = await self._intake.put(new)
         if len(added) < len(new):  # another request with the same key was faster

@@ -12,6 +12,7 @@ from app.core.loop import Loop
 from app.dispatch.suspending import Suspender
 from app.limits.rates import RateLimits
 from app.limits.restraint_view import RestraintView
+from app.limits.tightening import TighteningView
 from app.limits.view import LimitsView
 from app.tasks import signals_api
 from app.tasks.approved import ApprovalHooks
@@ -51,7 +52,7 @@ class _TaskLimits:
 
 class Durable(Part):
     """Built before the other parts, and before what dispatches. The limits' view is kept up to date by `Control`, that
-    of restraints by `Responding`."""
+    of restraints by `Responding`, that of tightened pools by `Objectives`."""
 
     wire = (signals_api,)
     tags = (("events", "The tenant's feed, and events that tasks wait for."),)
@@ -68,6 +69,7 @@ class Durable(Part):
         settings = yard.settings
         expires_s = settings.approvals.expires_s
         self.limits_view = LimitsView(yard.db)
+        self.tightening = TighteningView(yard.db)
         self.rates = RateLimits(self.limits_view, yard.nerve, yard.clock, lambda: len(yard.membership.live))
         self.restraints = RestraintView(yard.db, yard.clock)
         self.limits = _TaskLimits(self.limits_view, self.rates, self.restraints)
@@ -83,6 +85,7 @@ class Durable(Part):
             on_inserted=on_inserted,
             on_delayed=on_delayed,
             on_freed=self.waits.freed,
+            tightened=self.tightening.why_asked,
         )
         self.suspender = Suspender(
             Suspensions(yard.view, self.intake, settings.durable, approval_expires_s=expires_s),

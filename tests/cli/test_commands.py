@@ -32,6 +32,7 @@ def test_help_and_version() -> None:
         "task",
         "cancel",
         "retry",
+        "feedback",
         "approvals",
         "schedules",
         "webhooks",
@@ -48,6 +49,7 @@ def test_help_and_version() -> None:
         "budgets",
         "prices",
         "models",
+        "slo",
     ]
     assert re.findall(r"^│ (\w+) ", shown.stdout, re.MULTILINE) == [*order, "serve", "db", "simulate", "key"]
     assert "Exit codes" in shown.stdout
