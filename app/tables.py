@@ -1,7 +1,7 @@
 """Every table of every domain, for `migrations/env.py` and `wiring.py`."""
 
-from app.alerts import beat_models as alert_beats
 from app.alerts import action_models as alert_actions
+from app.alerts import beat_models as alert_beats
 from app.alerts import models as alerts
 from app.alerts import notification_models as notifications
 from app.approvals import models as approvals
@@ -25,8 +25,8 @@ from app.webhooks import models as webhooks
 metadata = Base.metadata
 
 __all__ = [
-    "alert_beats",
     "alert_actions",
+    "alert_beats",
     "alerts",
     "approvals",
     "auth",

@@ -23,8 +23,8 @@ from app.cli.limits import limits_app
 from app.cli.models import models_app
 from app.cli.pools import pool_app, pools, scale
 from app.cli.prices import prices_app
-from app.cli.receivers import notifications, receivers_app
 from app.cli.probes import probes_app
+from app.cli.receivers import notifications, receivers_app
 from app.cli.schedules import schedule_app
 from app.cli.session import DEFAULT_DATA, DEFAULT_URL, Session
 from app.cli.silences import silences_app

@@ -149,8 +149,8 @@ class Intake:
     def _plain(self, task: NewTask) -> bool:
         """Whether the task goes the short way; marks it as held or gated."""
         start = self._start_policy(task.pool)
-        task.held = start is not None and (start.required or self.asks_people(task.pool))
-        if not task.held and self._tightened(task.pool) is not None:
+        task.held = start is not None and start.required
+        if not task.held and self._asked_for_now(task.pool, start):
             # `submit` refuses what nobody could approve. Here it is another task's, or a schedule's: that goes on.
             task.held = approvable(task.payload)
         limit = self._key_limit(task)
@@ -158,9 +158,13 @@ class Intake:
         return not task.held and (limit is None or limit.policy == "queue")
 
     def asks(self, pool: str) -> bool:
-        """Whether what is submitted to this pool now would be held for an approval."""
+        """Whether what is submitted to this pool now may be held for an approval."""
         start = self._start_policy(pool)
-        return start is not None or self._tightened(pool) is not None
+        return (start is not None and start.required) or self._asked_for_now(pool, start)
+
+    def _asked_for_now(self, pool: str, start: Policy | None) -> bool:
+        """Whether people decide, for a while, what the pool's policies let pass."""
+        return self._tightened(pool) is not None or (start is not None and self.asks_people(pool))
 
     def _start_policy(self, name: str) -> Policy | None:
         pool = self._view.pools.get(name)

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.alerts import state_rows
-from app.alerts.reader import MAX_INSTANCES, Read, Reader
+from app.alerts.reader import MAX_INSTANCES, Reader
 from app.alerts.reading import Sample, Unanswered
 from app.alerts.records import Matcher
 from app.alerts.rule import DEFAULT_RULES, Rule

@@ -21,8 +21,8 @@ from app.alerts.signals.registry import SIGNALS
 from app.alerts.state import State
 from app.core.clock import Clock
 from app.core.db import Database, HotConnection
-from app.core.leader import Leader
 from app.core.jsonbody import dump_json
+from app.core.leader import Leader
 
 HOUR_S = 3600.0
 
@@ -70,7 +70,7 @@ async def task(
     finished = ended if status in ("succeeded", "failed", "cancelled", "expired") else "NULL"
     async with db.hot() as connection:
         await connection.execute(
-            f"INSERT INTO tasks ({names}, queued_at, finished_at) VALUES ({marks}, {ended}, {finished})",  # noqa: S608
+            f"INSERT INTO tasks ({names}, queued_at, finished_at) VALUES ({marks}, {ended}, {finished})",
             *found.values(),
             age_s,
         )
