@@ -104,7 +104,11 @@ class Story:
                 self.seen.append(found[0]["phase"])
             return found[0] if found and found[0]["phase"] == phase else None
 
-        return await until_async(look, f"the alert is {phase}; seen: {self.seen}", 120.0)
+        try:
+            return await until_async(look, f"the alert is {phase}", 120.0)
+        except AssertionError as exc:
+            said = (await self.call("GET", "/v1/alert-rules/echo_failing/explain")).text
+            raise AssertionError(f"{exc}; seen: {self.seen}; {said}") from None
 
 
 async def test_an_agent_fails_and_recovers(
@@ -174,7 +178,7 @@ async def _shows_the_end(message: Posted) -> bool:
 
 
 async def _emergency(story: Story) -> bool:
-    return bool((await story.done("GET", "/v1/emergency-mode"))["active"])
+    return bool((await story.done("GET", "/v1/emergency-mode"))["on"])
 
 
 async def _calm(story: Story) -> bool:
