@@ -37,6 +37,7 @@ RESERVED = frozenset({"alertname", "severity"})
 
 MAX_TIME_S = 30 * 86_400.0
 MAX_PAIRS, MAX_RECEIVERS, MAX_LABEL_VALUE = 32, 32, 1024
+MAX_PARAMS = 10_000
 MIN_EVENTS, CONFIDENCE = 10, 0.95
 
 _RULE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,99}")
@@ -153,6 +154,8 @@ def _mistakes(rule: Rule) -> Iterator[Mistake]:
         check(rule.matchers)
     except BadMatcher as exc:
         yield Mistake("matchers", str(exc))
+    if len(repr(rule.action_params)) > MAX_PARAMS:
+        yield Mistake("action_params", f"must be {MAX_PARAMS} characters at most")
     yield from _receiver_mistakes(rule.receivers)
     yield from _label_mistakes(rule.labels)
     yield from _annotation_mistakes(rule.annotations)

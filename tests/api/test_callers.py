@@ -112,6 +112,13 @@ OPERATIONS: list[tuple[str, str, str, Any]] = [
     ("POST", "/v1/models/recommend", "tasks:read", {"input_type": "general", "complexity": 0.5}),
     ("PUT", "/v1/models/ours", "admin", {"quality": 0.5, "speed": 0.5}),
     ("POST", "/v1/models/ours/feedback", "tasks:write", {"good": True}),
+    ("PUT", "/v1/alert-rules/mine", "admin", {"signal": "queue_length", "comparison": ">", "threshold": 5}),
+    ("GET", "/v1/alert-rules", "admin", None),
+    ("GET", "/v1/alert-rules/mine", "admin", None),
+    ("GET", "/v1/alert-rules/mine/explain", "admin", None),
+    ("DELETE", "/v1/alert-rules/unknown", "admin", None),
+    ("GET", "/v1/alerts", "admin", None),
+    ("GET", "/v1/signals", "tasks:read", None),
 ]
 
 
