@@ -142,8 +142,7 @@ def _mistakes(rule: Rule) -> Iterator[Mistake]:
     for where in ("for_s", "keep_firing_for_s"):
         if not 0 <= getattr(rule, where) <= MAX_TIME_S:  # NaN is neither
             yield Mistake(where, f"must be 0 to {MAX_TIME_S:.0f} seconds")
-    if rule.action is not None and rule.action not in ACTIONS:
-        yield Mistake("action", f"must be one of {' '.join(ACTIONS)}")
+    yield from _action_mistakes(rule)
     if rule.min_events < 0:
         yield Mistake("min_events", "must not be negative")
     if rule.confidence is not None and not 0.5 < rule.confidence < 1:
@@ -154,11 +153,16 @@ def _mistakes(rule: Rule) -> Iterator[Mistake]:
         check(rule.matchers)
     except BadMatcher as exc:
         yield Mistake("matchers", str(exc))
-    if len(repr(rule.action_params)) > MAX_PARAMS:
-        yield Mistake("action_params", f"must be {MAX_PARAMS} characters at most")
     yield from _receiver_mistakes(rule.receivers)
     yield from _label_mistakes(rule.labels)
     yield from _annotation_mistakes(rule.annotations)
+
+
+def _action_mistakes(rule: Rule) -> Iterator[Mistake]:
+    if rule.action is not None and rule.action not in ACTIONS:
+        yield Mistake("action", f"must be one of {' '.join(ACTIONS)}")
+    if len(repr(rule.action_params)) > MAX_PARAMS:
+        yield Mistake("action_params", f"must be {MAX_PARAMS} characters at most")
 
 
 def _receiver_mistakes(receivers: tuple[str, ...]) -> Iterator[Mistake]:

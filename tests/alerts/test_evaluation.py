@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.alerts import state_rows
-from app.alerts.reader import MAX_INSTANCES, Read, Reader
+from app.alerts.reader import MAX_INSTANCES, Reader
 from app.alerts.reading import Sample, Unanswered
 from app.alerts.records import Matcher
 from app.alerts.rule import DEFAULT_RULES, Rule
@@ -283,7 +283,8 @@ async def test_a_clock_that_is_set_back_starts_nothing_anew_and_stops_nothing(wa
     await watch.run()
     state = (await states(watch.db, "deep"))["p"]
     assert state.phase == "recovering", "evaluations go on"
-    assert state.keep_since is not None and state.keep_since >= state.fired_at, "its own time does not go back"
+    assert state.keep_since is not None and state.fired_at is not None
+    assert state.keep_since >= state.fired_at, "its own time does not go back"
     assert len(await moves(watch.db, "deep")) == 3
 
 

@@ -196,7 +196,7 @@ async def test_pages_of_alerts(app: App) -> None:
     seen: list[tuple[str, str]] = []
     token = None
     while True:
-        params = {"page_size": 3, "phase": "firing", **({"page_token": token} if token else {})}
+        params: dict[str, str] = {"page_size": "3", "phase": "firing", **({"page_token": token} if token else {})}
         page = (await client.get("/v1/alerts", params=params)).json()
         assert len(page["items"]) <= 3
         seen += [(item["rule"], item["labels"]["pool"]) for item in page["items"]]

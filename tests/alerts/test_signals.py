@@ -122,7 +122,7 @@ async def agent(db: Database, pool: str, status: str, silent_s: float = 0.0, **c
     await execute(
         db,
         f"""INSERT INTO agents (id, pool, url, slots, weight, status, token_digest, last_seen_at{more})
-        VALUES ($1, $2, gen_random_uuid()::text, 1, 1, $3, ''::bytea, now() - make_interval(secs => $4){marks})""",  # noqa: S608
+        VALUES ($1, $2, gen_random_uuid()::text, 1, 1, $3, ''::bytea, now() - make_interval(secs => $4){marks})""",
         uuid4(), pool, status, silent_s, *columns.values(),
     )  # fmt: skip
 
