@@ -81,11 +81,9 @@ def list_rules(ctx: typer.Context, as_json: Json = False) -> None:
         print_json(page)
         return
     columns = [
-        Column("name", whole=True),
-        Column("fires when"),
-        Column("severity"),
-        Column("action"),
-        Column("state"),
+        *(Column(title, whole=True) for title in ("name", "fires when", "for")),
+        Column("of", spare=True),
+        *map(Column, ("severity", "action", "state")),
         Column("trouble", spare=True),
     ]
     show(listing(columns, map(_rule_row, page["items"])))
@@ -93,7 +91,28 @@ def list_rules(ctx: typer.Context, as_json: Json = False) -> None:
 
 def _rule_row(rule: dict[str, Any]) -> list[str | Text]:
     trouble = Text(cells.clip(cells.one_line(rule["evaluation_error"]), 80), style="red")
-    return [rule["name"], wanted(rule), rule["severity"], rule["action"] or "", _state(rule), trouble]
+    lasts = span(rule["for_s"]) if rule["for_s"] else ""
+    return [
+        rule["name"],
+        _wrong(rule),
+        lasts,
+        _series(rule),
+        rule["severity"],
+        rule["action"] or "",
+        _state(rule),
+        trouble,
+    ]
+
+
+def _wrong(rule: dict[str, Any]) -> str:
+    return f"{rule['signal']} {rule['comparison']} {rule['threshold']:,.12g}"
+
+
+def _series(rule: dict[str, Any]) -> str:
+    """Which series, where that is not every pool."""
+    by = f"by {rule['by']}" if rule["by"] != "pool" else ""
+    where = f"where {', '.join(rule['matchers'])}" if rule["matchers"] else ""
+    return ", ".join(filter(None, (by, where)))
 
 
 def _state(rule: dict[str, Any]) -> Text:
@@ -106,10 +125,8 @@ def _state(rule: dict[str, Any]) -> Text:
 
 def wanted(rule: dict[str, Any]) -> str:
     """When it fires, in a line."""
-    shown = f"{rule['signal']} {rule['comparison']} {rule['threshold']:g}"
-    shown += f" for {span(rule['for_s'])}" if rule["for_s"] else ""
-    shown += f", by {rule['by']}" if rule["by"] != "pool" else ""
-    return shown + (f", where {', '.join(rule['matchers'])}" if rule["matchers"] else "")
+    lasts = f"{_wrong(rule)} for {span(rule['for_s'])}" if rule["for_s"] else _wrong(rule)
+    return ", ".join(filter(None, (lasts, _series(rule))))
 
 
 @alert_rules_app.command("show")
