@@ -37,6 +37,7 @@ RESERVED = frozenset({"alertname", "severity"})
 
 MAX_TIME_S = 30 * 86_400.0
 MAX_PAIRS, MAX_RECEIVERS, MAX_LABEL_VALUE = 32, 32, 1024
+MAX_PARAMS = 10_000
 MIN_EVENTS, CONFIDENCE = 10, 0.95
 
 _RULE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,99}")
@@ -141,8 +142,7 @@ def _mistakes(rule: Rule) -> Iterator[Mistake]:
     for where in ("for_s", "keep_firing_for_s"):
         if not 0 <= getattr(rule, where) <= MAX_TIME_S:  # NaN is neither
             yield Mistake(where, f"must be 0 to {MAX_TIME_S:.0f} seconds")
-    if rule.action is not None and rule.action not in ACTIONS:
-        yield Mistake("action", f"must be one of {' '.join(ACTIONS)}")
+    yield from _action_mistakes(rule)
     if rule.min_events < 0:
         yield Mistake("min_events", "must not be negative")
     if rule.confidence is not None and not 0.5 < rule.confidence < 1:
@@ -156,6 +156,13 @@ def _mistakes(rule: Rule) -> Iterator[Mistake]:
     yield from _receiver_mistakes(rule.receivers)
     yield from _label_mistakes(rule.labels)
     yield from _annotation_mistakes(rule.annotations)
+
+
+def _action_mistakes(rule: Rule) -> Iterator[Mistake]:
+    if rule.action is not None and rule.action not in ACTIONS:
+        yield Mistake("action", f"must be one of {' '.join(ACTIONS)}")
+    if len(repr(rule.action_params)) > MAX_PARAMS:
+        yield Mistake("action_params", f"must be {MAX_PARAMS} characters at most")
 
 
 def _receiver_mistakes(receivers: tuple[str, ...]) -> Iterator[Mistake]:

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from app.cli import deferred
 from app.cli.agents import agent_app, agents
+from app.cli.alerts import alert_rules_app, alerts
 from app.cli.approvals import approvals_app
 from app.cli.budgets import budgets_app
 from app.cli.bulk import bulk_app
@@ -53,10 +54,8 @@ ORDER = [
     *("schedules", "webhooks"),
     *("explain", "bulk"),
     *("pools", "pool", "scale", "agents", "agent", "stops", "limits"),
+    *("alerts", "alert-rules", "receivers", "silences", "notifications", "slo", "probes"),
     *("costs", "budgets", "prices", "models"),
-    *("receivers", "silences", "notifications"),
-    "probes",
-    "slo",
     *("serve", "db", "simulate", "key"),
 ]
 
@@ -120,7 +119,7 @@ def root(
     ctx.call_on_close(session.close)
 
 
-_TASKS, _FLEET, _COSTS, _ALERTS, _SERVICE = "Tasks", "Pools and agents", "Costs", "Alerts", "The service"
+_TASKS, _FLEET, _ALERTS, _COSTS, _SERVICE = "Tasks", "Pools and agents", "Alerts", "Costs", "The service"
 
 app.command(cls=Submit, rich_help_panel=_TASKS)(submit)
 for command in (watch, tasks, task, cancel, retry, feedback, explain):
@@ -136,6 +135,8 @@ app.command(rich_help_panel=_FLEET)(agents)
 app.add_typer(agent_app, name="agent", rich_help_panel=_FLEET)
 app.add_typer(stops_app, name="stops", rich_help_panel=_FLEET)
 app.add_typer(limits_app, name="limits", rich_help_panel=_FLEET)
+app.command(rich_help_panel=_ALERTS)(alerts)
+app.add_typer(alert_rules_app, name="alert-rules", rich_help_panel=_ALERTS)
 app.add_typer(budgets_app, name="budgets", rich_help_panel=_COSTS)
 app.add_typer(prices_app, name="prices", rich_help_panel=_COSTS)
 app.add_typer(models_app, name="models", rich_help_panel=_COSTS)

@@ -66,7 +66,7 @@ async def task(
     marks = ", ".join(
         f"${place}" + ("::text::jsonb" if name == "labels" else "") for place, name in enumerate(found, 1)
     )
-    ended = "now() - make_interval(secs => $%d)" % (len(found) + 1)
+    ended = f"now() - make_interval(secs => ${len(found) + 1})"
     finished = ended if status in ("succeeded", "failed", "cancelled", "expired") else "NULL"
     async with db.hot() as connection:
         await connection.execute(
@@ -99,8 +99,8 @@ async def attempts(
         async with db.hot() as connection:
             await connection.execute(
                 """INSERT INTO attempts (task_id, fence, attempt, pool, started_at, finished_at, outcome, counted)
-                VALUES ($1, 1, 1, $2, now() - make_interval(secs => $3::float8 + $4::float8), now() - make_interval(secs => $3::float8), $5,
-                  $6)""",
+                VALUES ($1, 1, 1, $2, now() - make_interval(secs => $3::float8 + $4::float8),
+                  now() - make_interval(secs => $3::float8), $5, $6)""",
                 task_id, pool, age_s, seconds, outcome, counted,
             )  # fmt: skip
 
@@ -202,7 +202,7 @@ async def moves(db: Database, rule: str) -> list[tuple[str, str, str]]:
 async def errors(db: Database) -> dict[str, str]:
     """By rule, what went wrong with its last evaluation."""
     async with db.read() as connection:
-        return dict(await connection.fetch("SELECT name, error FROM alert_rules"))
+        return {row["name"]: row["error"] for row in await connection.fetch("SELECT name, error FROM alert_rules")}
 
 
 async def age(db: Database, rule: str, seconds: float) -> None:

@@ -127,6 +127,13 @@ OPERATIONS: list[tuple[str, str, str, Any]] = [
     ("POST", "/v1/probes/golden/run", "admin", None),
     ("GET", "/v1/probes/golden/runs", "tasks:read", None),
     ("DELETE", "/v1/probes/unknown", "admin", None),
+    ("PUT", "/v1/alert-rules/mine", "admin", {"signal": "queue_length", "comparison": ">", "threshold": 5}),
+    ("GET", "/v1/alert-rules", "admin", None),
+    ("GET", "/v1/alert-rules/mine", "admin", None),
+    ("GET", "/v1/alert-rules/mine/explain", "admin", None),
+    ("DELETE", "/v1/alert-rules/unknown", "admin", None),
+    ("GET", "/v1/alerts", "admin", None),
+    ("GET", "/v1/signals", "tasks:read", None),
 ]
 
 

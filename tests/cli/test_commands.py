@@ -45,13 +45,15 @@ def test_help_and_version() -> None:
         "agent",
         "stops",
         "limits",
+        "alerts",
+        "alert-rules",
         "costs",
         "budgets",
         "prices",
         "models",
         "slo",
     ]
-    assert re.findall(r"^│ (\w+) ", shown.stdout, re.MULTILINE) == [*order, "serve", "db", "simulate", "key"]
+    assert re.findall(r"^│ (\w[\w-]*) ", shown.stdout, re.MULTILINE) == [*order, "serve", "db", "simulate", "key"]
     assert "Exit codes" in shown.stdout
     assert max(map(len, shown.stdout.splitlines())) <= 100
     assert CliRunner().invoke(app, ["--version"]).stdout.startswith("yard 0.")
