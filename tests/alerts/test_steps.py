@@ -64,6 +64,15 @@ def test_a_throttle_that_a_clock_left_far_ahead_does_not_count() -> None:
     assert reason_of(step.verdicts) == "throttled"
 
 
+def test_the_end_that_a_throttle_holds_back_still_finds_its_message() -> None:
+    one = alert()
+    found = group(receipt="C1/2", alarmed=frozenset({one.fingerprint}))
+    throttled = receiver(throttled_until=NOW + seconds(60))
+    step = held(look(found, [replace(one, ends_at=NOW)], throttled, told(one), PLAIN, NOW))
+    later = after_hold(found, step, throttled, NOW)
+    assert (later.ends, later.receipt) == (False, "C1/2")
+
+
 def test_a_silenced_alert_names_its_silence_and_is_settled_when_it_ended() -> None:
     silence = Silence(uuid4(), (parse_matcher("pool=ops"),), NOW - seconds(5), NOW + seconds(5))
     step = held(look(group(), [alert()], receiver(), None, Surroundings([silence]), NOW))
