@@ -12,6 +12,7 @@ import pytest
 from tests.alerts.desk import KEY, Desk, desk_of
 from tests.api.verbs import refused
 from tests.support.service import Backing
+from tests.support.waiting import until_async
 
 PAGER = {"kind": "pagerduty", "config": {"routing_key": KEY}}
 
@@ -96,7 +97,12 @@ async def test_a_test_says_how_it_went_and_leaves_nothing_open(desk: Desk) -> No
     assert (outcome["outcome"], "channel_not_found" in outcome["reason"]) == ("permanent", True)
     assert (await desk.get("/v1/receivers/lost"))["status"] == "failing"
     desk.slack.channels["#nobody"] = "C0NOBODY"
-    assert (await desk.client.post("/v1/receivers/lost/test")).json()["outcome"] == "delivered"
+
+    async def delivered() -> bool:
+        """Slack takes one message a second."""
+        return bool((await desk.client.post("/v1/receivers/lost/test")).json()["outcome"] == "delivered")
+
+    await until_async(delivered, "Slack takes it", 20)
     assert (await desk.get("/v1/receivers/lost"))["status"] == "ok"
     refused(await desk.client.post("/v1/receivers/nobody/test"), 404, "receiver_not_found")
     mail = await desk.client.put("/v1/receivers/mail", json={"kind": "email", "config": {"to": ["a@example.com"]}})
