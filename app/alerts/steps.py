@@ -162,7 +162,8 @@ def _flushed(
     firing = frozenset(alert.fingerprint for alert in alerts if alert.firing)
     verdicts = tuple(Told(item.fingerprint, item.sent, item.reason, item.by) for item in decision.verdicts)
     if decision.reason is None or not decision.alerts:
-        return Hold(verdicts, decision.entry, decision.settled, decision.retry_at, not firing)
+        ends = not firing and decision.retry_at is None  # else the end is still to be told
+        return Hold(verdicts, decision.entry, decision.settled, decision.retry_at, ends)
     if decision.reason == "repeat" and group.acked(now):
         return Hold(_instead(verdicts, "acknowledged", group.acked_by), None, decision.settled)
     digest = digest_of(decision.reason, decision.alerts)

@@ -63,9 +63,9 @@ class World:
     async def kill(self) -> None:
         """kill -9 of a random manager, and another one instead."""
         victim = self.managers.pop(self.random.randrange(len(self.managers)))
-        if victim.process.poll() is None:
+        if victim.process.poll() is None:  # else it has come to its failpoint
             await asyncio.to_thread(victim.kill)
-            self.kills += 1
+        self.kills += 1
         await self.start()
 
     async def fallen(self, manager: Manager) -> None:
