@@ -23,6 +23,7 @@ from app.cli.limits import limits_app
 from app.cli.models import models_app
 from app.cli.pools import pool_app, pools, scale
 from app.cli.prices import prices_app
+from app.cli.responses import actions_app, emergency_app
 from app.cli.schedules import schedule_app
 from app.cli.session import DEFAULT_DATA, DEFAULT_URL, Session
 from app.cli.stops import stops_app
@@ -49,6 +50,7 @@ ORDER = [
     *("schedules", "webhooks"),
     *("explain", "bulk"),
     *("pools", "pool", "scale", "agents", "agent", "stops", "limits"),
+    *("emergency", "actions"),
     *("costs", "budgets", "prices", "models"),
     *("serve", "db", "simulate", "key"),
 ]
@@ -113,7 +115,7 @@ def root(
     ctx.call_on_close(session.close)
 
 
-_TASKS, _FLEET, _COSTS, _SERVICE = "Tasks", "Pools and agents", "Costs", "The service"
+_TASKS, _FLEET, _ALERTS, _COSTS, _SERVICE = "Tasks", "Pools and agents", "Alerts", "Costs", "The service"
 
 app.command(cls=Submit, rich_help_panel=_TASKS)(submit)
 for command in (watch, tasks, task, cancel, retry, explain):
@@ -129,6 +131,8 @@ app.command(rich_help_panel=_FLEET)(agents)
 app.add_typer(agent_app, name="agent", rich_help_panel=_FLEET)
 app.add_typer(stops_app, name="stops", rich_help_panel=_FLEET)
 app.add_typer(limits_app, name="limits", rich_help_panel=_FLEET)
+app.add_typer(emergency_app, name="emergency", rich_help_panel=_ALERTS)
+app.add_typer(actions_app, name="actions", rich_help_panel=_ALERTS)
 app.add_typer(budgets_app, name="budgets", rich_help_panel=_COSTS)
 app.add_typer(prices_app, name="prices", rich_help_panel=_COSTS)
 app.add_typer(models_app, name="models", rich_help_panel=_COSTS)

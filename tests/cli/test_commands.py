@@ -44,6 +44,8 @@ def test_help_and_version() -> None:
         "agent",
         "stops",
         "limits",
+        "emergency",
+        "actions",
         "costs",
         "budgets",
         "prices",
