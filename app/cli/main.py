@@ -26,6 +26,7 @@ from app.cli.pools import pool_app, pools, scale
 from app.cli.prices import prices_app
 from app.cli.probes import probes_app
 from app.cli.receivers import notifications, receivers_app
+from app.cli.responses import actions_app, emergency_app
 from app.cli.schedules import schedule_app
 from app.cli.session import DEFAULT_DATA, DEFAULT_URL, Session
 from app.cli.silences import silences_app
@@ -54,7 +55,8 @@ ORDER = [
     *("schedules", "webhooks"),
     *("explain", "bulk"),
     *("pools", "pool", "scale", "agents", "agent", "stops", "limits"),
-    *("alerts", "alert-rules", "receivers", "silences", "notifications", "slo", "probes"),
+    *("alerts", "alert-rules", "receivers", "silences", "notifications"),
+    *("emergency", "actions", "slo", "probes"),
     *("costs", "budgets", "prices", "models"),
     *("serve", "db", "simulate", "key"),
 ]
@@ -137,6 +139,8 @@ app.add_typer(stops_app, name="stops", rich_help_panel=_FLEET)
 app.add_typer(limits_app, name="limits", rich_help_panel=_FLEET)
 app.command(rich_help_panel=_ALERTS)(alerts)
 app.add_typer(alert_rules_app, name="alert-rules", rich_help_panel=_ALERTS)
+app.add_typer(emergency_app, name="emergency", rich_help_panel=_ALERTS)
+app.add_typer(actions_app, name="actions", rich_help_panel=_ALERTS)
 app.add_typer(budgets_app, name="budgets", rich_help_panel=_COSTS)
 app.add_typer(prices_app, name="prices", rich_help_panel=_COSTS)
 app.add_typer(models_app, name="models", rich_help_panel=_COSTS)

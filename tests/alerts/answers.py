@@ -46,7 +46,8 @@ async def put_rule(
     connection: Any, action: str | None, params: Mapping[str, Any] | None = None, name: str = "r"
 ) -> None:
     """A rule with this action."""
-    spec = {"signal": "success_rate", "comparison": "<", "threshold": 0.8, "action": action}
+    # An evaluation finds nothing to measure, and leaves it as it is.
+    spec = {"signal": "success_rate", "comparison": "<", "threshold": 0.8, "action": action, "no_data": "keep"}
     await connection.execute(_RULE, name, dump_json({**spec, "action_params": dict(params or {})}))
 
 

@@ -47,6 +47,8 @@ def test_help_and_version() -> None:
         "limits",
         "alerts",
         "alert-rules",
+        "emergency",
+        "actions",
         "costs",
         "budgets",
         "prices",
