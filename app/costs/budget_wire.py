@@ -7,10 +7,11 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.auth.api import NAME
 from app.costs.budget_spec import DEFAULT_THRESHOLDS, BudgetSpec, thresholds_json
+from app.costs.numbers import NO_FLAG
 from app.costs.quantities import normal_model
 from app.costs.records import Scope, Threshold
 from app.costs.windows import CALENDAR, zone_of
@@ -35,15 +36,7 @@ def _model(name: str) -> str:
 Model = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_model)]
 
 
-def _no_flag(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a number is needed, not true or false")  # noqa: TRY004 - pydantic wants a ValueError
-    return value
-
-
-Amount = Annotated[
-    Decimal, BeforeValidator(_no_flag), Field(gt=0, le=MAX_LIMIT, max_digits=22, decimal_places=9, allow_inf_nan=False)
-]
+Amount = Annotated[Decimal, NO_FLAG, Field(gt=0, le=MAX_LIMIT, max_digits=22, decimal_places=9, allow_inf_nan=False)]
 Percent = Annotated[int, Field(ge=1, le=1000, strict=True)]
 Models = Annotated[dict[Model, Model], Field(max_length=MAX_MODELS)]
 
@@ -129,7 +122,7 @@ class WindowIn(BaseModel):
     )
     kind: WindowKind
     zone: str | None = Field(None, max_length=64, description="IANA time zone of an hour, day or month; else UTC.")
-    seconds: float | None = Field(
+    seconds: Annotated[float, NO_FLAG] | None = Field(
         None, ge=60, le=31_622_400, allow_inf_nan=False, description="Length of a rolling window."
     )
 
@@ -159,7 +152,7 @@ class ThresholdIn(BaseModel):
     )
     percent: Percent
     action: Action
-    per_minute: float | None = Field(
+    per_minute: Annotated[float, NO_FLAG] | None = Field(
         None,
         ge=1 / 1440,
         le=1_000_000,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.costs.numbers import NO_FLAG
 from app.costs.price_wire import ModelName, plain
 from app.costs.recommend import GENERAL, TOKENS, Advice, Option, Wanted
 from app.costs.scores import Rating
@@ -42,7 +43,7 @@ _ADVICE: dict[str, Any] = {
     "dropped": [{"model": "gpt-5", "reason": "over_budget", "detail": "it would cost 0.02578125 USD, above 0.01 USD."}],
 }
 
-type Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+type Share = Annotated[float, NO_FLAG, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class RatingIn(BaseModel):
@@ -51,7 +52,7 @@ class RatingIn(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"quality": 0.8, "speed": 0.95}]})
     quality: Share
     speed: Share
-    efficiency: float = Field(
+    efficiency: Annotated[float, NO_FLAG] = Field(
         1.0, ge=0.01, le=100, allow_inf_nan=False, description="Tokens that it needs, as a multiple of the estimate."
     )
 

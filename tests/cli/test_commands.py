@@ -54,6 +54,7 @@ def test_help_and_version() -> None:
         "prices",
         "models",
         "slo",
+        "probes",
     ]
     assert re.findall(r"^│ (\w[\w-]*) ", shown.stdout, re.MULTILINE) == [*order, "serve", "db", "simulate", "key"]
     assert "Exit codes" in shown.stdout

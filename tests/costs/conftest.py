@@ -1,3 +1,4 @@
 from tests.core.database import clock, db
+from tests.costs.gate_bench import bench
 
-__all__ = ["clock", "db"]
+__all__ = ["bench", "clock", "db"]
