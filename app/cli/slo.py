@@ -23,9 +23,16 @@ from app.cli.session import session_of
 PATH = "/v1/slos"
 MAX_BYTES = 1_048_576
 STYLES = {
-    **{"healthy": "green", "exhausted": "red", "no_data": "dim", "insufficient_evidence": "yellow"},
-    **{"burning": "red", "quiet": "green"},
-    **{"created": "green", "updated": "green", "unchanged": "dim", "refused": "red"},
+    "healthy": "green",
+    "exhausted": "red",
+    "no_data": "dim",
+    "insufficient_evidence": "yellow",
+    "burning": "red",
+    "quiet": "green",
+    "created": "green",
+    "updated": "green",
+    "unchanged": "dim",
+    "refused": "red",
 }
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The objective's name.")]
