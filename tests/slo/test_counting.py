@@ -9,6 +9,7 @@ from decimal import Decimal
 from random import Random
 from uuid import uuid4
 
+import orjson
 import pytest
 
 from app.core.db import Database
@@ -140,7 +141,7 @@ async def test_a_late_verdict_opens_its_minute_again_until_it_settles(db: Databa
     settled = NOON + HOUR + 2 * MINUTE
     await kept.count(settled)
     assert (await kept.numbers(settled)).standing.budget.counts == Counts(good=1, unscored=1)
-    assert [row["named"] for row in await kept.buckets()] == ['{"good": 1, "unscored": 1}']
+    assert [orjson.loads(row["named"]) for row in await kept.buckets()] == [{"good": 1, "unscored": 1}]
     await say(db, [verdict(other, "bad", settled)])
     await kept.count(settled + MINUTE)
     assert (await kept.numbers(settled + MINUTE)).standing.budget.counts == Counts(good=1, unscored=1)
