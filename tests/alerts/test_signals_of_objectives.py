@@ -59,7 +59,6 @@ async def test_a_total_outage_pages_after_54_seconds_and_lets_go_within_five_min
     fired, ended = (edge(burning, state) for state in (True, False))
     assert timedelta(seconds=51) < fired - down <= timedelta(seconds=54) + TICK
     assert timedelta(0) < ended - up <= 5 * MINUTE
-    assert 0.9 < await value(kept, at, "slo_budget_remaining") < 1
 
 
 def edge(burning: dict[datetime, bool], state: bool) -> datetime:
