@@ -70,7 +70,8 @@ class Counting:
         objective, scope = slo.objective, slo.objective.scope
         assert slo.counted_from is not None
         # Of a minute some of whose tasks are deleted already, what is left is not what it was.
-        oldest = max(slo.counted_from, *filter(None, [self.kept_since(now + timedelta(hours=1))]))
+        whole_since = self.kept_since(now + timedelta(hours=1)) or slo.counted_from
+        oldest = max(slo.counted_from, whole_since)
         again = progress.again_from(heard_until)
         async with self._db.read() as connection:
             rows = await connection.fetch(
