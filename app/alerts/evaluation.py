@@ -13,7 +13,9 @@ instances' own times keep them from starting anew (see state.py).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import structlog
 
@@ -41,6 +43,8 @@ TOPIC = "alerts"
 """Notified when a phase has changed."""
 
 PURGE_EVERY_S = 600.0
+AT_ONCE = 100
+"""Series and instances that are judged here. More of them take long enough that others would wait: a thread does it."""
 
 
 class Evaluation:
@@ -131,7 +135,9 @@ async def evaluate(connection: HotConnection, name: str, read: Read) -> bool:
         readings = error(f"more than {MAX_INSTANCES} instances, with those that it keeps though they have vanished")
     if len(readings) == 1 and error_in(readings) and not error_in(read.readings):
         EVALUATION_ERRORS.labels("series").inc()
-    after, transitions = judge(rule, readings, before, read.at)
+    judged = partial(judge, rule, readings, before, read.at)
+    few = len(readings) + len(before) <= AT_ONCE
+    after, transitions = judged() if few else await asyncio.to_thread(judged)
     after = {key: state for key, state in after.items() if not state.outlived(read.at)}
     by_instance = {fingerprint(rule.instance_labels(item.labels)): item for item in readings}
     await state_rows.write(connection, name, before, after, by_instance, transitions)

@@ -37,7 +37,7 @@ RESERVED = frozenset({"alertname", "severity"})
 
 MAX_TIME_S = 30 * 86_400.0
 MAX_PAIRS, MAX_RECEIVERS, MAX_LABEL_VALUE = 32, 32, 1024
-MAX_PARAMS = 10_000
+MAX_PARAMS, MAX_PARAM_LEVELS = 10_000, 8
 MIN_EVENTS, CONFIDENCE = 10, 0.95
 
 _RULE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,99}")
@@ -163,6 +163,16 @@ def _action_mistakes(rule: Rule) -> Iterator[Mistake]:
         yield Mistake("action", f"must be one of {' '.join(ACTIONS)}")
     if len(repr(rule.action_params)) > MAX_PARAMS:
         yield Mistake("action_params", f"must be {MAX_PARAMS} characters at most")
+    elif _levels(rule.action_params) > MAX_PARAM_LEVELS:
+        yield Mistake("action_params", f"must be nested {MAX_PARAM_LEVELS} levels deep at most")
+
+
+def _levels(value: Any) -> int:
+    """How deep lists and objects are nested."""
+    if not isinstance(value, Mapping | list):
+        return 0
+    inner = value.values() if isinstance(value, Mapping) else value
+    return 1 + max(map(_levels, inner), default=0)
 
 
 def _receiver_mistakes(receivers: tuple[str, ...]) -> Iterator[Mistake]:
@@ -264,6 +274,7 @@ DEFAULT_RULES = (
         comparison=">",
         threshold=0,
         severity="critical",
+        min_events=0,
         annotations={
             "summary": "The receiver {{ $labels.receiver }} gets no notifications.",
             "description": "It refused one for good, and trying again does not help. Put the receiver right; "
@@ -300,6 +311,8 @@ DEFAULT_RULES = (
         comparison="<",
         threshold=1,
         severity="critical",
+        min_events=0,
+        confidence=None,
         annotations={
             "summary": "The probe {{ $labels.probe }} of {{ $labels.pool }} fails.",
             "description": "A golden task, sent the way every task goes, was not answered as declared.",

@@ -14,7 +14,7 @@ from app.alerts.explanation import Explained
 from app.alerts.reading import Reading, Sample
 from app.alerts.rule_queries import AlertRecord
 from app.alerts.rule_service import Rules
-from app.alerts.rule_spec import FIELDS, rule_of, spec_of
+from app.alerts.rule_spec import FIELDS, filled
 from app.alerts.state_rows import StoredRule, reading_json
 from app.auth.callers import Caller
 from app.auth.edge import Edge
@@ -132,7 +132,7 @@ def _position(text: str) -> tuple[str, str]:
 
 
 def _rule(found: StoredRule, counts: dict[str, int]) -> wire.RuleOut:
-    spec = spec_of(rule_of(found.name, found.spec))
+    spec = filled(found.spec)
     return wire.RuleOut(
         name=found.name,
         **{name: spec[name] for name in FIELDS},

@@ -33,3 +33,11 @@ def rule_of(name: str, spec: Mapping[str, Any]) -> Rule:
         if key in found:
             found[key] = tuple(map(parse_matcher, found[key])) if key == "matchers" else tuple(found[key])
     return Rule(name=name, **found)
+
+
+def filled(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field of a stored spec, for people: valid or not, it is shown."""
+    return {**_DEFAULTS, **{key: value for key, value in spec.items() if key in FIELDS}}
+
+
+_DEFAULTS = spec_of(Rule("r", "s", ">", 0.0))

@@ -66,6 +66,7 @@ _DEFAULTS = {
         "comparison": ">",
         "threshold": 0,
         "severity": "critical",
+        "min_events": 0,
         "annotations": {
             "summary": "The receiver {{ $labels.receiver }} gets no notifications.",
             "description": "It refused one for good, and trying again does not help. Put the receiver right; "
@@ -99,6 +100,8 @@ _DEFAULTS = {
         "comparison": "<",
         "threshold": 1,
         "severity": "critical",
+        "min_events": 0,
+        "confidence": None,
         "annotations": {
             "summary": "The probe {{ $labels.probe }} of {{ $labels.pool }} fails.",
             "description": "A golden task, sent the way every task goes, was not answered as declared.",

@@ -92,6 +92,8 @@ async def test_a_rule_is_set_read_replaced_and_deleted(client: httpx.AsyncClient
         ({"annotations": {"summary": "x" * 1_000_000}}, "invalid_alert_rule", {"annotations.summary"}),
         ({"annotations": {"summary": "{{ $value" * 400}}, "invalid_alert_rule", {"annotations.summary"}),
         ({"action_params": {"x": "y" * 20_000}}, "invalid_alert_rule", {"action_params"}),
+        ({"action_params": {"x": [[[[[[[[[[]]]]]]]]]]}}, "invalid_alert_rule", {"action_params"}),
+        ({"for_s": 1e300}, "invalid_alert_rule", {"for_s"}),
         ({"comparison": "=>"}, "validation_error", {"comparison"}),
         ({"action": "shout"}, "validation_error", {"action"}),
         ({"threshold": "0.9"}, "validation_error", {"threshold"}),
@@ -115,6 +117,13 @@ async def test_a_threshold_is_a_number(client: httpx.AsyncClient, threshold: str
     body = f'{{"signal": "success_rate", "comparison": "<", "threshold": {threshold}}}'
     answer = await client.put("/v1/alert-rules/mine", content=body, headers={"Content-Type": "application/json"})
     refused(answer, 400, "malformed_json")
+
+
+async def test_parameters_of_an_action_are_any_json(client: httpx.AsyncClient) -> None:
+    given = {"x": 2**63 - 1, "y": [{"z": None}], "ü": 1e300}
+    made = await put(client, action="webhook", action_params=given)
+    assert made.status_code == 201, made.text
+    assert (await client.get("/v1/alert-rules/mine")).json()["action_params"] == given
 
 
 async def test_names(client: httpx.AsyncClient) -> None:

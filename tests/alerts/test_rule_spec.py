@@ -13,7 +13,7 @@ from app.alerts.matching import BadMatcher
 from app.alerts.records import Matcher
 from app.alerts.rule import ACTIONS, COMPARISONS, DEFAULT_RULES, POLICIES, BadRule, Rule
 from app.alerts.rule_service import by_mistake
-from app.alerts.rule_spec import FIELDS, rule_of, spec_of
+from app.alerts.rule_spec import FIELDS, filled, rule_of, spec_of
 from app.alerts.signals.registry import SIGNALS
 
 TEXTS = st.text(max_size=30).filter(lambda text: "{{" not in text and text.isprintable())
@@ -50,6 +50,14 @@ def test_a_rule_comes_back_as_it_was(rule: Rule) -> None:
 def test_what_a_spec_lacks_is_the_default_and_what_nobody_knows_is_left_out() -> None:
     spec = {"signal": "queue_length", "comparison": ">", "threshold": 1, "of_a_later_release": 1}
     assert rule_of("r", spec) == Rule("r", "queue_length", ">", 1)
+
+
+def test_a_spec_is_shown_with_every_field_though_it_is_not_valid() -> None:
+    shown = filled({"signal": "of_later", "comparison": ">", "threshold": 1, "for_s": -1, "of_later": 1})
+    assert tuple(shown) == FIELDS
+    assert (shown["for_s"], shown["severity"]) == (-1, "warning")
+    for rule in DEFAULT_RULES:
+        assert filled(spec_of(rule)) == spec_of(rule)
 
 
 def test_bad_specs() -> None:
