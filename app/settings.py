@@ -237,10 +237,22 @@ class AlertSettings(BaseSettings):
 
     model_config = _section("ALERTS")
     interval_s: float = Field(15.0, gt=0, le=300, description="How often rules are evaluated.")
+    signal_timeout_s: float = Field(5.0, gt=0, le=60, description="Reading a signal that takes longer is an error.")
     flush_interval_s: float = Field(1.0, gt=0, le=60, description="How often notifications that are due are sent.")
     timeout_s: float = Field(10.0, gt=0, le=60, description="A call of a provider that takes longer has failed.")
     retention_s: float = Field(2_592_000.0, gt=0, description="Transitions and notifications are kept so long.")
     url: str = Field("", description="Where people reach this service, for links in notifications; empty: no links.")
+    failed_after_s: float = Field(
+        900.0, gt=0, description="A receiver that has not answered for so long counts as failing; it is tried on."
+    )
+    max_in_flight: int = Field(256, ge=1, le=1000, description="Notifications that are sent at once.")
+    max_in_flight_per_receiver: int = Field(4, ge=1, le=100, description="And to one receiver: a slow one waits alone.")
+    smtp_host: str = Field("", description="Mail server for receivers of kind email; empty: none.")
+    smtp_port: int = Field(0, ge=0, le=65_535, description="0: 587 for starttls, 465 for tls, 25 for none.")
+    smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="starttls, tls or none.")
+    smtp_username: str = Field("", description="Empty: no authentication.")
+    smtp_password: SecretStr = Field(SecretStr(""), description="Never sent unencrypted.")
+    smtp_sender: str = Field("", description="Address that mails come from.")
     pagerduty_url: str = Field("", description="Base of PagerDuty's Events API for every region; empty: PagerDuty's.")
 
 
@@ -253,6 +265,10 @@ class SloSettings(BaseSettings):
     max_objectives: int = Field(500, ge=1, description="Objectives there may be.")
     max_probes: int = Field(200, ge=1, description="Probes there may be.")
     probe_runs: int = Field(2000, ge=100, description="Runs kept of each probe.")
+    min_events: int = Field(
+        10, ge=1, description="A burn rule is not judged by fewer events in its long window: 1 of 3 is no 33 %."
+    )
+    max_feedback: int = Field(100, ge=1, description="Verdicts there may be about one task.")
 
 
 class StreamSettings(BaseSettings):

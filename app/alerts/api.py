@@ -6,8 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.alerts import wire
-from app.alerts.clicks import USER, Clicks, read
+from app.alerts import alert_clicks, wire
+from app.alerts.alert_clicks import AlertClicks
+from app.alerts.clicks import USER, Clicks, interaction, read
 from app.alerts.directory import EVERY_POOL, Channel, Directory
 from app.alerts.signature import Verifier
 from app.auth.callers import Caller
@@ -106,7 +107,7 @@ def _add_users(api: APIRouter, directory: Directory, edge: Edge) -> None:
         await directory.remove_user(caller.tenant, user_id)
 
 
-def interactions_router(verifier: Verifier, clicks: Clicks) -> APIRouter:
+def interactions_router(verifier: Verifier, clicks: Clicks, on_alerts: AlertClicks | None = None) -> APIRouter:
     """Slack's callback. It is not part of the API that clients see: its contract is Slack's, its key the signature."""
     api = APIRouter(prefix="/v1/slack", tags=["slack"], route_class=StrictRoute, include_in_schema=False)
 
@@ -115,8 +116,14 @@ def interactions_router(verifier: Verifier, clicks: Clicks) -> APIRouter:
         """Set as the Request URL of the Slack app's interactivity. 200 within 3 s, whatever the click leads to."""
         body = await _bounded(request)
         verifier.check(body, request.headers)
-        for click in read(body):
+        found = interaction(body)
+        if found is None:
+            return Response()
+        for click in read(found):
             await clicks.take(click)
+        for press in alert_clicks.read(found):
+            if on_alerts is not None:
+                await on_alerts.take(press)
         return Response()
 
     return api

@@ -79,7 +79,7 @@ class _Pressed(BaseModel):
     value: str = Field("", max_length=2000)
 
 
-class _Interaction(BaseModel):
+class Interaction(BaseModel):
     """What we read of https://docs.slack.dev/reference/interaction-payloads/block_actions-payload."""
 
     user: _Named
@@ -88,22 +88,24 @@ class _Interaction(BaseModel):
     response_url: str = Field("", max_length=2000)
 
 
-def read(body: bytes) -> list[Click]:
-    """The clicks on buttons of approvals in a form's `payload`; none for other interactions. Raises BadPayload."""
+def interaction(body: bytes) -> Interaction | None:
+    """The presses of buttons in a form's `payload`; None for other interactions. Raises BadPayload."""
     try:
         fields = parse_qs(body.decode(), strict_parsing=True, max_num_fields=10)
         payload: Any = orjson.loads(fields["payload"][0])
         if not isinstance(payload, dict) or not isinstance(payload.get("type"), str):
             raise BadPayload("The payload is not an object with a type.")
-        if payload["type"] != "block_actions":
-            return []
-        found = _Interaction.model_validate(payload)
+        return None if payload["type"] != "block_actions" else Interaction.model_validate(payload)
     except (ValueError, KeyError, ValidationError) as exc:  # orjson's and Unicode's errors are ValueErrors
         raise BadPayload("The body is not a form whose `payload` is the JSON of an interaction.") from exc
+
+
+def read(found: Interaction) -> list[Click]:
+    """The clicks on buttons of approvals. Raises BadPayload."""
     return [click for pressed in found.actions if (click := _click(found, pressed)) is not None]
 
 
-def _click(found: _Interaction, pressed: _Pressed) -> Click | None:
+def _click(found: Interaction, pressed: _Pressed) -> Click | None:
     if pressed.action_id not in _DECISIONS:
         return None
     try:

@@ -37,6 +37,7 @@ RESERVED = frozenset({"alertname", "severity"})
 
 MAX_TIME_S = 30 * 86_400.0
 MAX_PAIRS, MAX_RECEIVERS, MAX_LABEL_VALUE = 32, 32, 1024
+MAX_PARAMS, MAX_PARAM_LEVELS = 10_000, 8
 MIN_EVENTS, CONFIDENCE = 10, 0.95
 
 _RULE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,99}")
@@ -141,8 +142,7 @@ def _mistakes(rule: Rule) -> Iterator[Mistake]:
     for where in ("for_s", "keep_firing_for_s"):
         if not 0 <= getattr(rule, where) <= MAX_TIME_S:  # NaN is neither
             yield Mistake(where, f"must be 0 to {MAX_TIME_S:.0f} seconds")
-    if rule.action is not None and rule.action not in ACTIONS:
-        yield Mistake("action", f"must be one of {' '.join(ACTIONS)}")
+    yield from _action_mistakes(rule)
     if rule.min_events < 0:
         yield Mistake("min_events", "must not be negative")
     if rule.confidence is not None and not 0.5 < rule.confidence < 1:
@@ -156,6 +156,23 @@ def _mistakes(rule: Rule) -> Iterator[Mistake]:
     yield from _receiver_mistakes(rule.receivers)
     yield from _label_mistakes(rule.labels)
     yield from _annotation_mistakes(rule.annotations)
+
+
+def _action_mistakes(rule: Rule) -> Iterator[Mistake]:
+    if rule.action is not None and rule.action not in ACTIONS:
+        yield Mistake("action", f"must be one of {' '.join(ACTIONS)}")
+    if len(repr(rule.action_params)) > MAX_PARAMS:
+        yield Mistake("action_params", f"must be {MAX_PARAMS} characters at most")
+    elif _levels(rule.action_params) > MAX_PARAM_LEVELS:
+        yield Mistake("action_params", f"must be nested {MAX_PARAM_LEVELS} levels deep at most")
+
+
+def _levels(value: Any) -> int:
+    """How deep lists and objects are nested."""
+    if not isinstance(value, Mapping | list):
+        return 0
+    inner = value.values() if isinstance(value, Mapping) else value
+    return 1 + max(map(_levels, inner), default=0)
 
 
 def _receiver_mistakes(receivers: tuple[str, ...]) -> Iterator[Mistake]:
@@ -249,6 +266,56 @@ DEFAULT_RULES = (
         annotations={
             "summary": "{{ $labels.pool }} used {{ $value | humanize }} tokens in an hour.",
             "description": "More than a million tokens in the last hour. Its rate is limited until the limit expires.",
+        },
+    ),
+    Rule(
+        name="receiver_failing",
+        signal="receivers_failing",
+        comparison=">",
+        threshold=0,
+        severity="critical",
+        min_events=0,
+        annotations={
+            "summary": "The receiver {{ $labels.receiver }} gets no notifications.",
+            "description": "It refused one for good, and trying again does not help. Put the receiver right; "
+            "`yard explain alert receiver_failing` shows since when.",
+        },
+    ),
+    Rule(
+        name="slo_burn_fast",
+        signal="slo_burn_page",
+        comparison=">=",
+        threshold=1,
+        severity="critical",
+        annotations={
+            "summary": "{{ $labels.slo }} burns its error budget fast.",
+            "description": "In both windows of a quick burn alert errors come faster than its factor allows: "
+            "{{ $value | humanize }} times as fast. At this pace the budget is gone within days.",
+        },
+    ),
+    Rule(
+        name="slo_burn_slow",
+        signal="slo_burn_ticket",
+        comparison=">=",
+        threshold=1,
+        severity="warning",
+        annotations={
+            "summary": "{{ $labels.slo }} burns its error budget.",
+            "description": "In both windows of a slow burn alert errors come faster than its factor allows: "
+            "{{ $value | humanize }} times as fast. Nobody need get up for it, but the budget will not last.",
+        },
+    ),
+    Rule(
+        name="probe_failing",
+        signal="probe_success",
+        comparison="<",
+        threshold=1,
+        severity="critical",
+        min_events=0,
+        confidence=None,
+        annotations={
+            "summary": "The probe {{ $labels.probe }} of {{ $labels.pool }} fails.",
+            "description": "A golden task, sent the way every task goes, was not answered as declared.",
         },
     ),
 )

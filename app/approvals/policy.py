@@ -8,7 +8,7 @@ The wire's model (`registry.wire.ApprovalsIn`) checked them when the pool was de
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 type Kind = Literal["action", "start"]
@@ -43,6 +43,11 @@ def of(approvals: Mapping[str, Any], kind: Kind, action: str, default_expires_s:
         return None if start is None else _read(start, default_expires_s)
     actions = approvals.get("actions") or {}
     return _read(actions.get(action) or actions.get(ANY_ACTION) or {}, default_expires_s)
+
+
+def tightened(policy: Policy) -> Policy:
+    """The policy in an emergency: people decide what it would let pass."""
+    return policy if policy.required else replace(policy, required=True)
 
 
 def shortened(expires_s: float | None, wanted_s: float | None) -> float | None:

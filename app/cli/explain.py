@@ -1,8 +1,9 @@
-"""`yard explain`: why a task is where it is, or a pool as large as it is."""
+"""`yard explain`: why a task is where it is, a pool as large as it is, an alert on or off, somebody told or not."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
 from uuid import UUID
 
 import typer
@@ -11,7 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli import cells
+from app.cli.client import Api
 from app.cli.durations import relative, span
+from app.cli.explain_alert import explain_alert
+from app.cli.explain_notification import explain_notification
 from app.cli.explain_pool import explain_pool
 from app.cli.failures import Misuse
 from app.cli.output import Json, facts, now, print_json, show
@@ -34,16 +38,45 @@ MARKS = {
 MANY_IDS = 5
 
 
+class Explain(Protocol):
+    """Asks the service about a name or an id, and prints what it says."""
+
+    def __call__(self, api: Api, name: str, /, *, as_json: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Something beside tasks that can be explained; `called`: what names one."""
+
+    called: str
+    explain: Explain
+
+
+OTHERS = {
+    "pool": Other("POOL", explain_pool),
+    "alert": Other("RULE", explain_alert),
+    "notification": Other("ID", explain_notification),
+}
+
+
 def explain(
     ctx: typer.Context,
-    what: Annotated[str, typer.Argument(metavar="TASK|pool", help="A task's id, or the word `pool` and its name.")],
-    name: Annotated[str, typer.Argument(metavar="POOL", help="The pool's name.")] = "",
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK|pool|alert|notification", help="A task's id, or one of these words and a name or id."
+        ),
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The pool, the alert rule or the notification.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Explain a task (what keeps it from going on), or with `pool POOL` a pool's size and what is wrong with it."""
+    """Explain a task: what keeps it from going on. `pool POOL`: its size and what is wrong with it. `alert RULE`: why
+    it fires, or does not. `notification ID`: why somebody was told, or was not."""
     api = session_of(ctx).api
-    if what == "pool" and name:
-        explain_pool(api, name, as_json=as_json)
+    if what in OTHERS:
+        if not name:
+            raise Misuse(f"say `yard explain {what} {OTHERS[what].called}`")
+        OTHERS[what].explain(api, name, as_json=as_json)
         return
     found = api.get(f"/v1/tasks/{_task_id(what, name)}/explain")
     if as_json:
@@ -53,8 +86,9 @@ def explain(
 
 
 def _task_id(what: str, name: str) -> UUID:
-    if what == "pool" or name:
-        raise Misuse("say `yard explain TASK` or `yard explain pool POOL`")
+    if name:
+        ways = ", ".join(f"`yard explain {word} {other.called}`" for word, other in OTHERS.items())
+        raise Misuse(f"say `yard explain TASK`, {ways}")
     try:
         return UUID(what)
     except ValueError:

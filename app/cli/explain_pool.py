@@ -32,6 +32,8 @@ def drawn(found: dict[str, Any], past: list[dict[str, Any]]) -> list[RenderableT
     parts: list[RenderableType] = [facts(_facts(found))]
     if found["conditions"]:
         parts += [_title("what is wrong"), *map(_condition, found["conditions"])]
+    if found.get("tightened"):
+        parts += [_title("what exhausted error budgets hold it to"), *map(_tightened, found["tightened"])]
     if found["decision"]:
         parts += [_title("the numbers"), facts(_numbers(found["decision"]["inputs"]))]
     if past:
@@ -86,6 +88,13 @@ def _condition(condition: dict[str, Any]) -> Text:
     shown = Text.assemble(("● ", "red"), (cells.clean(condition["code"]), "bold red"), "  ")
     shown.append(cells.one_line(condition["message"]))
     shown.append(f"  since {relative(condition['since'], now())}", style="cyan")
+    return shown
+
+
+def _tightened(item: dict[str, Any]) -> Text:
+    shown = Text.assemble(("● ", "yellow"), (cells.clean(item["what"]), "bold yellow"), "  ")
+    shown.append(cells.one_line(f"by the objective {item['slo']}"))
+    shown.append(f"  since {relative(item['since'], now())}", style="cyan")
     return shown
 
 

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from app.cli import deferred
 from app.cli.agents import agent_app, agents
+from app.cli.alerts import alert_rules_app, alerts
 from app.cli.approvals import approvals_app
 from app.cli.budgets import budgets_app
 from app.cli.bulk import bulk_app
@@ -24,8 +25,12 @@ from app.cli.models import models_app
 from app.cli.pools import pool_app, pools, scale
 from app.cli.prices import prices_app
 from app.cli.probes import probes_app
+from app.cli.receivers import notifications, receivers_app
+from app.cli.responses import actions_app, emergency_app
 from app.cli.schedules import schedule_app
 from app.cli.session import DEFAULT_DATA, DEFAULT_URL, Session
+from app.cli.silences import silences_app
+from app.cli.slo import feedback, slo_app
 from app.cli.stops import stops_app
 from app.cli.submit import Submit, submit
 from app.cli.tasks import cancel, retry, task, tasks, watch
@@ -46,11 +51,12 @@ EPILOG = """[bold]Examples[/]
 
 
 ORDER = [
-    *("submit", "watch", "tasks", "task", "cancel", "retry", "approvals"),
+    *("submit", "watch", "tasks", "task", "cancel", "retry", "feedback", "approvals"),
     *("schedules", "webhooks"),
     *("explain", "bulk"),
     *("pools", "pool", "scale", "agents", "agent", "stops", "limits"),
-    "probes",
+    *("alerts", "alert-rules", "receivers", "silences", "notifications"),
+    *("emergency", "actions", "slo", "probes"),
     *("costs", "budgets", "prices", "models"),
     *("serve", "db", "simulate", "key"),
 ]
@@ -118,7 +124,7 @@ def root(
 _TASKS, _FLEET, _ALERTS, _COSTS, _SERVICE = "Tasks", "Pools and agents", "Alerts", "Costs", "The service"
 
 app.command(cls=Submit, rich_help_panel=_TASKS)(submit)
-for command in (watch, tasks, task, cancel, retry, explain):
+for command in (watch, tasks, task, cancel, retry, feedback, explain):
     app.command(rich_help_panel=_TASKS)(command)
 app.add_typer(approvals_app, name="approvals", rich_help_panel=_TASKS)
 app.add_typer(schedule_app, name="schedules", rich_help_panel=_TASKS)
@@ -131,11 +137,19 @@ app.command(rich_help_panel=_FLEET)(agents)
 app.add_typer(agent_app, name="agent", rich_help_panel=_FLEET)
 app.add_typer(stops_app, name="stops", rich_help_panel=_FLEET)
 app.add_typer(limits_app, name="limits", rich_help_panel=_FLEET)
-app.add_typer(probes_app, name="probes", rich_help_panel=_ALERTS)
+app.command(rich_help_panel=_ALERTS)(alerts)
+app.add_typer(alert_rules_app, name="alert-rules", rich_help_panel=_ALERTS)
+app.add_typer(emergency_app, name="emergency", rich_help_panel=_ALERTS)
+app.add_typer(actions_app, name="actions", rich_help_panel=_ALERTS)
 app.add_typer(budgets_app, name="budgets", rich_help_panel=_COSTS)
 app.add_typer(prices_app, name="prices", rich_help_panel=_COSTS)
 app.add_typer(models_app, name="models", rich_help_panel=_COSTS)
 app.command(rich_help_panel=_COSTS)(costs)
+app.add_typer(receivers_app, name="receivers", rich_help_panel=_ALERTS)
+app.add_typer(silences_app, name="silences", rich_help_panel=_ALERTS)
+app.command(rich_help_panel=_ALERTS)(notifications)
+app.add_typer(probes_app, name="probes", rich_help_panel=_ALERTS)
+app.add_typer(slo_app, name="slo", rich_help_panel=_ALERTS)
 for deferred_name in deferred.LOADERS:
     deferred.announce(app, deferred_name, _SERVICE)
 app.add_typer(key_app, name="key", rich_help_panel=_SERVICE)

@@ -44,11 +44,18 @@ class Loop:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._due_at: float | None = None
         self.failures = 0
+
+    @property
+    def lag_s(self) -> float:
+        """How many seconds ago a tick should have gone well; 0 while there is time. One that hangs or fails is late."""
+        return 0.0 if self._due_at is None else max(0.0, asyncio.get_running_loop().time() - self._due_at)
 
     def start(self) -> None:
         """Start; a second call does nothing."""
         if self._task is None:
+            self._due_at = asyncio.get_running_loop().time()
             self._task = asyncio.get_running_loop().create_task(self._run(), name=f"loop:{self.name}")
 
     def wake(self) -> None:
@@ -87,7 +94,9 @@ class Loop:
         if self.failures:
             log.info("loop_recovered", loop=self.name, failed_ticks=self.failures)
         self.failures = 0
-        return self._jittered(self._interval_s) if asked is None else asked
+        delay = self._jittered(self._interval_s) if asked is None else asked
+        self._due_at = asyncio.get_running_loop().time() + delay
+        return delay
 
     def _jittered(self, seconds: float) -> float:
         return seconds * self._rng.uniform(0.9, 1.1)

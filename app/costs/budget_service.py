@@ -183,6 +183,23 @@ class Budgets:
             self._on_room()
 
 
+async def put_within(connection: HotConnection, name: str, spec: BudgetSpec, by: Caller) -> BudgetRecord:
+    """Set a budget in the caller's transaction. Raises UnknownPool or TooManyBudgets."""
+    await connection.execute(_LOCK)
+    change = _Change()
+    made = await _write(connection, name, spec, None, by, change)
+    await _publish(connection, change)
+    return made
+
+
+async def delete_within(connection: HotConnection, name: str) -> bool:
+    """Delete a budget in the caller's transaction; False where it is gone. What waits for it is soon looked at."""
+    await connection.execute(_LOCK)
+    gone = bool(await connection.fetch(_DELETE, name))
+    await _publish(connection, _Change(wrote=gone))
+    return gone
+
+
 async def _write(
     connection: HotConnection, name: str, spec: BudgetSpec, control: str | None, by: Caller, change: _Change
 ) -> BudgetRecord:

@@ -54,7 +54,7 @@ def estimate(facts: Facts, blockers: Sequence[Blocker]) -> Estimate | None:
     """
     if not facts.task.claimable:
         return None
-    hindering = [item for item in blockers if item.code not in ("agents_full", "behind_others", "pinned_agent_busy")]
+    hindering = [item for item in blockers if item.code not in _PASSING]
     if hindering:
         until = hindering[0].until
         when = "nobody knows when it ends" if until is None else f"it lasts until {at(until)} at least"
@@ -84,6 +84,9 @@ def _summary(facts: Facts, blockers: Sequence[Blocker]) -> str:
         return blockers[0].message
     return "Nothing keeps it from starting; it is about to be claimed."
 
+
+_PASSING = ("agents_full", "behind_others", "pinned_agent_busy", "emergency_cap")
+"""What ends as tasks do."""
 
 _ENDED = {
     "succeeded": "succeeded",

@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.dispatch.timeline import EventFacts
+from app.limits.restraints import Hold
 
 AHEAD_CAP = 1000
 FAR = 9000
@@ -128,6 +129,7 @@ class ApprovalFacts:
     quorum: int
     votes: int
     expires_at: datetime | None
+    risk: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,8 @@ class BudgetFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a rule may look at, as of `now`. `stops` fit the task, `agent_stops` agents of its pool.
+    """All that a rule may look at, as of `now`. `stops` fit the task, `agent_stops` agents of its pool,
+    `hold` the pool.
 
     `ahead`: claimable tasks before this one, counted to `AHEAD_CAP` + 1; `done`: ended attempts of the pool in the last
     `done_s` seconds.
@@ -160,6 +163,7 @@ class Facts:
     agents: Sequence[AgentFacts] = ()
     stops: Sequence[StopFacts] = ()
     agent_stops: Sequence[StopFacts] = ()
+    hold: Hold | None = None
     key: KeyFacts | None = None
     budget: BudgetFacts | None = None
     wait: WaitFacts | None = None

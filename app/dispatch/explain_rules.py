@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from app.dispatch.explain_facts import AHEAD_CAP, ApprovalFacts, Facts
+from app.limits.restraints import Restraint
 from app.tasks.models import FINAL_STATUSES
 
 
@@ -31,7 +32,9 @@ def held(facts: Facts) -> Blocker | None:
         return None
     if not facts.approvals:
         return Blocker("held", "The task is held and no approval of it is pending: it is being released or ended.")
-    return _asking("held_for_approval", "It starts when", facts.approvals[0])
+    asking = _asking("held_for_approval", "It starts when", facts.approvals[0])
+    why = facts.approvals[0].risk  # of a start it is what makes people be asked: a budget, say
+    return replace(asking, message=f"{asking.message} {why}") if why else asking
 
 
 def waiting_approval(facts: Facts) -> Blocker | None:
@@ -89,6 +92,43 @@ def stopped(facts: Facts) -> Blocker | None:
     more = f" ({len(facts.stops) - 1} more stops stand)" if len(facts.stops) > 1 else ""
     message = f"Stopped by {first.by} since {at(first.since)} ({first.selects}): {first.reason}{more}"
     return Blocker("stopped", message, ids=tuple(str(stop.id) for stop in facts.stops), by=first.by)
+
+
+def emergency(facts: Facts) -> Blocker | None:
+    """A pause of its pool, emergency mode that it is too unimportant for, or the cap of that."""
+    hold = facts.hold
+    if hold is None or not facts.task.claimable:
+        return None
+    shed = hold.sheds(facts.task.priority)
+    if hold.paused:
+        by = next(item for item in hold.restraints if item.max_running == 0)
+        return _held_back("pool_paused" if by.kind == "pause" else "emergency_mode", "Nothing starts", by)
+    if shed is not None:
+        begins = (
+            f"Emergency mode starts nothing below priority {shed.min_priority}, and this has {facts.task.priority},"
+        )
+        return _held_back("emergency_mode", begins, shed)
+    return None
+
+
+def emergency_cap(facts: Facts) -> Blocker | None:
+    """As many run as emergency mode lets run at once."""
+    hold = facts.hold
+    if hold is None or not hold.capped or hold.paused or not facts.task.claimable:
+        return None
+    working = [agent for agent in facts.agents if agent.state(facts.now) in ("free", "full")]
+    cap = hold.cap(sum(agent.slots for agent in working))
+    running = sum(agent.running for agent in facts.agents)
+    if not working or running < cap:
+        return None
+    by = next(item for item in hold.restraints if item.max_running is not None or item.max_share is not None)
+    return _held_back("emergency_cap", f"{running} run, and emergency mode lets {cap} run at once", by)
+
+
+def _held_back(code: str, begins: str, by: Restraint) -> Blocker:
+    of = "all pools" if by.pool is None else f"pool {by.pool!r}"
+    message = f"{begins} until {at(by.expires_at)} at the latest ({of}, by {by.created_by}): {by.reason}"
+    return Blocker(code, message, by.expires_at, (str(by.id),), by.created_by)
 
 
 def run_at(facts: Facts) -> Blocker | None:
@@ -210,6 +250,7 @@ RULES: tuple[Rule, ...] = (
     waiting_call,
     waiting_event,
     waiting_timer,
+    emergency,
     run_at,
     budget,
     retry_backoff,
@@ -217,6 +258,7 @@ RULES: tuple[Rule, ...] = (
     pinned_agent,
     no_agent,
     agents,
+    emergency_cap,
     behind,
 )
 

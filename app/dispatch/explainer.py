@@ -26,6 +26,7 @@ from app.dispatch.explain_facts import (
     WaitFacts,
 )
 from app.dispatch.timeline import EventFacts
+from app.limits.restraints import Hold
 from app.registry.stops import Selector
 from app.registry.view import RegistryView
 from app.tasks.service import TaskNotFound
@@ -101,7 +102,7 @@ FROM budget_accounts a LEFT JOIN budgets b ON b.id = a.budget_id WHERE a.id = $2
 """  # noqa: S608 - only constants
 _WAIT = "SELECT reason, step, since, due_at, event_name, event_match FROM waits WHERE task_id = $1"
 _APPROVALS = """
-SELECT a.id, a.action, a.scope, a.groups, a.quorum, a.expires_at, (SELECT count(*) FROM approval_votes v
+SELECT a.id, a.action, a.scope, a.groups, a.quorum, a.expires_at, a.risk, (SELECT count(*) FROM approval_votes v
   WHERE v.approval_id = a.id AND v.decision = 'approve' AND NOT v.void) AS votes
 FROM approvals a WHERE a.task_id = $1 AND a.status = 'pending' ORDER BY a.id
 """
@@ -112,10 +113,18 @@ ORDER BY status IN ('succeeded', 'failed', 'cancelled', 'expired'), id LIMIT 100
 
 
 class Explainer:
-    """`explain` for one manager; `paused(agent id)`: whether this one offers nothing of a well agent for a moment."""
+    """`explain` for one manager; `paused(agent id)`: whether this one offers nothing of a well agent for a moment.
+    `hold(pool)`: what holds the pool back."""
 
-    def __init__(self, db: Database, clock: Clock, view: RegistryView, paused: Callable[[str], bool]) -> None:
-        self._db, self._clock, self._view, self._paused = db, clock, view, paused
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        view: RegistryView,
+        paused: Callable[[str], bool],
+        hold: Callable[[str], Hold | None] = lambda _pool: None,
+    ) -> None:
+        self._db, self._clock, self._view, self._paused, self._hold = db, clock, view, paused, hold
 
     async def explain(self, tenant: str, task_id: UUID) -> tuple[TaskFacts, Explanation]:
         """The task and why it is where it is; raises TaskNotFound, for another tenant's too."""
@@ -155,6 +164,7 @@ class Explainer:
                 item["quorum"],
                 item["votes"],
                 item["expires_at"],
+                item["risk"],
             )
             for item in asked
         ]
@@ -180,6 +190,7 @@ class Explainer:
             facts.events,
             agents=agents,
             stops=stops,
+            hold=self._hold(task.pool),
             agent_stops=await self._stops(connection, _AGENT_STOPS, stopped) if stopped else (),
             ahead=ahead,
             done=done,

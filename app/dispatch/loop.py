@@ -56,9 +56,10 @@ class _Pass:
 class DispatchLoop:
     """`tick` is one pass. `queued(pools)` and `freed(pool)` are hints that one may be worth while.
 
-    `_maybe` holds the pools in which something claimable may wait: those hinted at, those whose last claim came back
-    full, and at every poll all of them. `_resting` are those in which a balancer keeps tasks queued for a better agent:
-    they are looked at again after a moment, or when a slot of theirs is free, and cost the other pools nothing.
+    `least(pool)`: the least priority that is claimed there now. `_maybe` holds the pools in which something claimable
+    may wait: those hinted at, those whose last claim came back full, and at every poll all of them. `_resting` are
+    those in which a balancer keeps tasks queued for a better agent: they are looked at again after a moment, or when a
+    slot of theirs is free, and cost the other pools nothing.
     """
 
     def __init__(
@@ -74,9 +75,10 @@ class DispatchLoop:
         me: UUID,
         gate: Gate,
         on_aside: Callable[[Passed], None] = lambda _passed: None,
+        least: Callable[[str], int] = lambda _pool: queue.ANY_PRIORITY,
     ) -> None:
         self._db, self._clock, self._view, self._membership = db, clock, view, membership
-        self._gate, self._on_aside = gate, on_aside
+        self._gate, self._on_aside, self._least = gate, on_aside, least
         self._slots, self._placer, self._hub, self._settings, self._me = slots, placer, hub, settings, me
         self._maybe: set[str] = set()
         self._pinned_maybe = True
@@ -182,7 +184,10 @@ class DispatchLoop:
         free = {agent: self._slots.free(str(agent)) for agent in waiting}
         if not any(free.values()):
             return []
-        found = await queue.ready_pinned(connection, list(free), list(free.values()))
+        least = [
+            self._least(agent.pool) if (agent := self._view.agents.get(one)) else queue.ANY_PRIORITY for one in free
+        ]
+        found = await queue.ready_pinned(connection, list(free), list(free.values()), least)
         self._pinned_maybe = bool(found)
         return found
 
@@ -192,7 +197,8 @@ class DispatchLoop:
         reads = self._candidates.to_read(wanted, share, now)
         if reads:
             limits = [(pool, read.limit, read.own) for pool, read in reads.items()]
-            found = await queue.ready(connection, limits, share.index, share.count)
+            least = {pool: self._least(pool) for pool in reads}
+            found = await queue.ready(connection, limits, share.index, share.count, least)
             self._candidates.put(reads, found, share, now)
 
     async def _look_past(self, connection: HotConnection, made: _Pass) -> None:
@@ -201,7 +207,8 @@ class DispatchLoop:
             free = min(self._slots.free_in(pool), self._settings.claim_batch)
             if free:
                 placed = {task.id for task, _ in made.placed}
-                found = await queue.ready_past(connection, pool, list(types), free + len(placed))
+                wanted = free + len(placed)
+                found = await queue.ready_past(connection, pool, list(types), wanted, self._least(pool))
                 self._place(made, [task for task in found if task.id not in placed])
 
     def _place(self, made: _Pass, ready: Sequence[Ready]) -> Sequence[Ready]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
 import structlog
@@ -12,12 +12,14 @@ from prometheus_client import Gauge
 from app.core.clock import Clock
 from app.dispatch.balancers.base import Offer, Outcome, TaskView
 from app.dispatch.balancers.offer import Without
+from app.dispatch.capping import spread
 from app.dispatch.decide import cooling_s
 from app.dispatch.executors.base import Refused
 from app.dispatch.pauses import Pauses, Why
 from app.dispatch.slots import AgentSlots, SlotTable
 from app.dispatch.strategies import Strategies
 from app.dispatch.telemetry import LOAD
+from app.limits.restraints import Hold
 from app.registry.records import AgentRecord
 from app.registry.view import Changes, RegistryView
 from app.settings import BalancerSettings, DispatchSettings
@@ -30,7 +32,7 @@ class Placer:
     """Owns the slot table, one balancer per pool and the agents' pauses; follows the registry.
 
     `place` takes a slot; whoever gets an agent from it calls `release` once. `on_warm(pool)` is called when an agent's
-    pause is over.
+    pause is over. `hold(pool)` is what holds a pool back: a cap takes slots from its agents (`capping`).
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class Placer:
         settings: DispatchSettings,
         balancer_settings: BalancerSettings,
         max_labelled: int,
+        hold: Callable[[str], Hold | None] = lambda _pool: None,
     ) -> None:
+        self._hold, self._capped = hold, dict[str, Mapping[str, int]]()  # by pool, what each agent offers
         self._view, self._slots, self._settings = view, slots, settings
         self._rng = random.Random()  # noqa: S311 - a spread, not a secret
         self._pauses = Pauses(self._warm)
@@ -63,21 +67,37 @@ class Placer:
                     for agent in self._view.agents_of(pool).values():
                         self._pauses.end_ejection(agent.key)  # the new one has ejected nobody
         else:
-            self._follow(map(str, changes.agents))
+            agents = {str(agent_id) for agent_id in changes.agents}
+            # Of a capped pool the others offer more or less when one comes or goes.
+            for pool in {found.pool for name in agents if (found := self._agents.get(name) or self._known(name))}:
+                if pool in self._capped:
+                    agents |= {agent.key for agent in self._view.agents_of(pool).values()}
+            self._follow(agents)
+
+    def _known(self, agent_id: str) -> AgentRecord | None:
+        return self._view.agents.get(UUID(agent_id))
 
     def _follow(self, agent_ids: Iterable[str]) -> None:
+        self._capped = {pool: caps for pool in self._view.pools if (caps := self._caps(pool)) is not None}
         for agent_id in agent_ids:
-            agent, known = self._view.agents.get(UUID(agent_id)), self._agents.get(agent_id)
+            agent, known = self._known(agent_id), self._agents.get(agent_id)
             if known is not None and (agent is None or agent.registered_at != known.registered_at):
                 self._forget(known)  # it is gone, or it has started anew
             if agent is not None:
                 self._take_over(agent)
 
+    def _caps(self, pool: str) -> Mapping[str, int] | None:
+        hold = self._hold(pool)
+        if hold is None or not hold.capped:
+            return None
+        slots = [(agent.key, agent.slots) for agent in self._view.agents_of(pool).values() if agent.works]
+        return spread(hold.cap(sum(count for _, count in slots)), slots)
+
     def _take_over(self, agent: AgentRecord) -> None:
         pool = self._view.pools.get(agent.pool)
         facts = AgentSlots(
             agent.pool,
-            agent.slots,
+            self._capped.get(agent.pool, {}).get(agent.key, agent.slots),
             agent.works and agent.key not in self._pauses,
             agent.weight,
             agent.version,

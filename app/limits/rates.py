@@ -80,7 +80,9 @@ class RateLimits:
             return
         for limit, rate, units in charges:
             if units > rate.burst:
-                raise _too_many(limit, rate, units)
+                left_s = self._view.left_s.get(limit)
+                # What is too much only for a while is no mistake of the caller's.
+                raise _too_many(limit, rate, units) if left_s is None else _limited(limit, rate, left_s)
         refused = await self._nerve.run(lambda client: self._ask(client, charges))
         which, wait_s = self._ask_here(charges) if refused is None else refused
         if which is not None:

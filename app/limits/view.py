@@ -15,6 +15,10 @@ TOPIC = "limits"
 
 COLUMNS = "kind, name, rate_per_s, burst, concurrency, policy, weight, updated_at"
 _ALL = f"SELECT {COLUMNS} FROM limits"  # noqa: S608 - only constants
+_TEMPORARY = """
+SELECT kind, name, rate_per_s, burst, extract(epoch FROM expires_at - clock_timestamp())::float8 AS left_s
+FROM temporary_limits WHERE ended_at IS NULL AND expires_at > clock_timestamp()
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,10 @@ class LimitRecord:
 
 
 class LimitsView:
-    """All limits as of the last `refresh`, by (kind, name). Read it freely; never change it."""
+    """All limits as of the last `refresh`, by (kind, name). Read it freely; never change it.
+
+    `rates` are what holds now, a temporary limit's where that is lower; `left_s`: how long such a one still holds.
+    """
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -47,6 +54,7 @@ class LimitsView:
         self._reads: Batcher[None, None] = Batcher(self._read_for, limit=10_000)
         self.limits: dict[tuple[str, str], LimitRecord] = {}
         self.rates: dict[tuple[str, str], Rate] = {}
+        self.left_s: dict[tuple[str, str], float] = {}
 
     async def refresh(self) -> None:
         """Read them, in a read that begins after this call; callers that come together share one."""
@@ -60,6 +68,13 @@ class LimitsView:
     async def _read_for(self, callers: Sequence[None]) -> Sequence[None]:
         async with self._db.read() as connection:
             found = [LimitRecord(*row) for row in await connection.fetch(_ALL)]
+            temporary = await connection.fetch(_TEMPORARY)
         self.limits = {(limit.kind, limit.name): limit for limit in found}
-        self.rates = {key: rate for key, limit in self.limits.items() if (rate := limit.rate) is not None}
+        rates = {key: rate for key, limit in self.limits.items() if (rate := limit.rate) is not None}
+        left_s: dict[tuple[str, str], float] = {}
+        for row in temporary:
+            key, rate = (row["kind"], row["name"]), Rate(row["rate_per_s"], row["burst"])
+            if key not in rates or rate.per_s < rates[key].per_s:
+                rates[key], left_s[key] = rate, row["left_s"]
+        self.rates, self.left_s = rates, left_s
         return callers

@@ -18,6 +18,7 @@ from app.core.clock import Clock
 from app.core.db import Database
 from app.core.errors import BadPageToken, Invalid
 from app.core.http import PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
+from app.limits import tightening
 from app.registry import queries as registry_queries
 from app.registry.api import PoolName
 from app.registry.records import PoolRecord
@@ -71,6 +72,8 @@ class Desk:
             raise PoolNotFound(f"There is no pool {name!r}.")
         statuses = [agent.status for agent in self._view.agents_of(name).values()]
         ready = self._view.working(name)
+        async with self._db.read() as connection:
+            tightened = await tightening.of_pool(connection, name)
         external = pool.launch["kind"] == "external"
         decision = None if row is None or row["decision"] is None else orjson.loads(row["decision"])
         return wire.ScalingOut(
@@ -83,6 +86,7 @@ class Desk:
             draining=statuses.count("draining"),
             cold_start_s=None if row is None else row["cold_start_s"],
             conditions=pool.conditions,
+            tightened=[wire.TightenedOut(what=item.what, slo=item.slo, since=item.since) for item in tightened],
             decision=decision,
         )
 

@@ -22,7 +22,7 @@ from app.core.loop import LOOP_ERRORS
 from app.registry import sizes
 from app.registry.records import PoolRecord
 from app.registry.view import RegistryView
-from app.scaling import forecast, queries
+from app.scaling import forecast, queries, raised
 from app.scaling.decide import decide
 from app.scaling.decision import Decision, Demand
 from app.scaling.demand import Counts, Ended
@@ -63,6 +63,7 @@ class Reading:
     states: Mapping[str, State]
     counts: Mapping[str, Counts]
     ended: Mapping[str, Ended]
+    raised: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,8 @@ class AutoscaleLoop:
             counts = await queries.counts(connection, pools)
             states = {name: State.from_json(kept[name].state) for name in pools if name in kept}
             after = {name: _measured_at(state, now) for name, state in states.items()}
-            return Reading(now, kept, states, counts, await queries.ended(connection, after))
+            ended = await queries.ended(connection, after)
+            return Reading(now, kept, states, counts, ended, await raised.standing(connection))
 
     async def _judge(self, pool: PoolRecord, reading: Reading, wanted: Mapping[str, int]) -> Judged:
         kept = reading.kept.get(pool.name, Kept())
@@ -186,6 +188,7 @@ class AutoscaleLoop:
             tokens_per_task=usage.tokens,
             requests_per_task=usage.requests,
             quota=self._quota(pool, measured.counts.running, wanted),
+            raised=reading.raised.get(pool.name, 0),
         )
         if policy.forecast:
             demand = replace(demand, forecast_per_s=await self._expected(pool.name, demand, reading.now))

@@ -1,7 +1,8 @@
 """What may be wanted at all: the calendar, the provider, money, the platform, the pool's min and max. Pure.
 
 Where these contradict each other, the earlier of this list wins: `max` and the platform's quota, `min`, the budget, the
-calendar's floor, the provider's limit. Only `max` and the quota may ask for less than what runs needs.
+floor of the calendar or of an answer to an alert, the provider's limit. Only `max` and the quota may ask for less than
+what runs needs.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def room(case: Case) -> Room:
     lower = least
     if calendar > least.replicas:
         lower = Bound(calendar, "schedule", f"the schedule asks for {calendar} now")
+    if case.demand.raised > lower.replicas:
+        lower = Bound(case.demand.raised, "raised", f"the answer to an alert asks for {case.demand.raised} for a while")
     return Room(_at_most(lower, upper), _at_most(least, upper), upper)
 
 

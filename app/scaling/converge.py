@@ -59,13 +59,13 @@ def launch_hash(launch: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def decide(desired: int, replicas: Sequence[Seen], drain_grace_s: float) -> Actions:
+def decide(desired: int, replicas: Sequence[Seen], drain_grace_s: float, *, frozen: bool = False) -> Actions:
     """One pass towards `desired` replicas.
 
     Too many: the dead go first, then those in backoff, then idle ones, the oldest first, then the least busy. A
     draining replica is asked to end, once, when it runs nothing or its grace is over, and killed when it does not in
     KILL_AFTER_TERM_S. Where the launch changed, running replicas are replaced one by one (`_outdated`), and those in
-    backoff start at once.
+    backoff start at once; while rollouts are `frozen` neither is done.
     """
     dead = [item for item in replicas if item.state == "running" and not item.alive]
     kept = [item for item in replicas if item.state != "draining" and item not in dead]
@@ -79,11 +79,13 @@ def decide(desired: int, replicas: Sequence[Seen], drain_grace_s: float) -> Acti
         create=max(0, desired - len(kept) - len(dead)),
         crashed=_ids(item for item in dead if item not in gone),
         restart=_ids(
-            item for item in kept if item.state == "backoff" and (item.due or not item.current) and item not in leaving
+            item
+            for item in kept
+            if item.state == "backoff" and (item.due or not (item.current or frozen)) and item not in leaving
         ),
         stable=_ids(item for item in kept if item.state == "running" and item.crashes and item.since_s > STABLE_S),
         drain=_ids(item for item in leaving if item.state == "running"),
-        replace=() if surplus or dead else _ids(_outdated(desired, kept)),
+        replace=() if surplus or dead or frozen else _ids(_outdated(desired, kept)),
         terminate=_ids(item for item in ending if item.asked_s is None and not _overdue(item, drain_grace_s)),
         kill=_ids(item for item in ending if _overdue(item, drain_grace_s)),
         forget=_ids(

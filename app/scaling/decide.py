@@ -83,7 +83,8 @@ def _frozen(policy: ScalePolicy, demand: Demand | None, history: History, now: f
     present = demand.desired if demand else max((count for _, count in history.recommended), default=0)
     if policy.policy == "manual":
         return Decision(present, present, "frozen", f"stays as it is: {why}", {}, history)
-    desired = min(max(present, policy.min, floor(policy.schedule, now)), policy.max)
+    raised = demand.raised if demand else 0
+    desired = min(max(present, policy.min, floor(policy.schedule, now), raised), policy.max)
     stays = f"stays at {present}" if desired == present else f"{present} → {desired} by its bounds"
     return Decision(desired, present, "frozen", f"{stays}: {why}, and nothing shrinks blindly", {}, history)
 

@@ -22,7 +22,7 @@ class Demand:
     are wanted at present: those between are starting. `cold_start_s`: from launch to ready, None while never measured.
     `tokens_per_task`, `requests_per_task`: of the model's provider, means of the attempts that used any.
     `forecast_per_s`: arrivals to be expected once a replica started now is ready. `quota`: most replicas the platform
-    has room for, None: no bound.
+    has room for, None: no bound. `raised`: least replicas that answers to alerts ask for, 0: none.
     """
 
     at: float
@@ -44,6 +44,7 @@ class Demand:
     requests_per_task: float = 0.0
     forecast_per_s: float | None = None
     quota: int | None = None
+    raised: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ class Decision:
     name. `history` is for the next decision.
 
     Codes: `queue_wait`, `utilization`, `forecast`, `first_task`, `running` and `provider_limit` where the load or what
-    bounds its use spoke last; `schedule`, `min`, `max`, `budget`, `quota`, `max_up`, `max_down` where a bound did;
-    `tolerance`, `down_window`, `not_idle_yet` where it waits; `idle`: to zero; `manual` and `frozen`: nothing was
+    bounds its use spoke last; `schedule`, `raised`, `min`, `max`, `budget`, `quota`, `max_up`, `max_down` where a bound
+    did; `tolerance`, `down_window`, `not_idle_yet` where it waits; `idle`: to zero; `manual` and `frozen`: nothing was
     judged. A frozen one made without any demand does not know the present number: keep that one.
 
     Workings, each where it was needed: `offered_load` (a, busy slots), `erlang_slots` and `wait_share` (of tasks that

@@ -95,3 +95,16 @@ class PoolLoad(Base):
     queued: Mapped[int] = mapped_column(Integer)
     running: Mapped[int] = mapped_column(Integer)
     replicas: Mapped[int] = mapped_column(Integer)
+
+
+class RaisedFloor(Base):
+    """At least `replicas` of a pool until it is ended or expires: the answer to an alert, whose action's id it has."""
+
+    __tablename__ = "raised_floors"
+    __table_args__ = (Index("ix_raised_floors_standing", "pool", postgresql_where=text("ended_at IS NULL")),)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    pool: Mapped[str] = mapped_column(ForeignKey("pools.name", ondelete="CASCADE"))
+    replicas: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

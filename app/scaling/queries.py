@@ -38,12 +38,15 @@ CROSS JOIN LATERAL (SELECT
   FROM (SELECT queued_at, resume FROM tasks t WHERE t.pool = p.pool AND {_READY} AND pinned_agent_id IS NULL {{free}}
     ORDER BY priority DESC, tag, id LIMIT $2) h) head
 """  # noqa: S608 - only constants
-# What a stop holds, nobody may start. Looked at only while there is one: else the index alone counts.
+# What a stop or a restraint holds, nobody may start. Looked at only while there is one: else the index alone counts.
 _STOPS = """
 SELECT EXISTS (SELECT FROM stops WHERE lifted_at IS NULL AND agent_id IS NULL AND label_key IS NULL)
+  OR EXISTS (SELECT FROM restraints WHERE ended_at IS NULL AND expires_at > clock_timestamp())
 """
 _FREE = """AND NOT EXISTS (SELECT FROM stops s WHERE s.lifted_at IS NULL AND s.agent_id IS NULL AND s.label_key IS NULL
-  AND (s.tenant IS NULL OR s.tenant = t.tenant) AND (s.pool IS NULL OR s.pool = t.pool))"""
+  AND (s.tenant IS NULL OR s.tenant = t.tenant) AND (s.pool IS NULL OR s.pool = t.pool))
+  AND NOT EXISTS (SELECT FROM restraints r WHERE r.ended_at IS NULL AND r.expires_at > clock_timestamp()
+    AND (r.pool IS NULL OR r.pool = t.pool) AND (t.priority < r.min_priority OR r.max_running = 0))"""
 # What gave a slot back: a refusal or a return never used it, or comes again as it was.
 _ENDED = """
 SELECT pool, floor(ln(greatest(seconds, 0.001)) / ln($4::float8) + 1e-9)::int AS bin, count(*)::int AS n,
@@ -120,7 +123,7 @@ class Kept:
 
 
 async def counts(connection: HotConnection, pools: Collection[str]) -> dict[str, Counts]:
-    """Each of these pools as it is now, without what a stop holds."""
+    """Each of these pools as it is now, without what a stop or a restraint holds."""
     free = _FREE if await connection.fetchval(_STOPS) else ""
     rows = await connection.fetch(_COUNTS.format(free=free), list(pools), LOOKED_AT)
     return {row["pool"]: Counts(row["queued"], row["oldest_s"], row["resuming"], row["running"]) for row in rows}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -97,6 +97,19 @@ class PastDecisionOut(DecisionOut):
     id: UUID
 
 
+class TightenedOut(BaseModel):
+    """`require_approval`: the start of each task is asked about; `freeze_rollouts`: a new launch replaces nothing."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"what": "freeze_rollouts", "slo": "checkout", "since": "2026-11-20T20:20:00Z"}]
+        }
+    )
+    what: Literal["require_approval", "freeze_rollouts"]
+    slo: str
+    since: datetime
+
+
 class ScalingOut(BaseModel):
     """How a pool is scaled at present, and why."""
 
@@ -110,6 +123,7 @@ class ScalingOut(BaseModel):
     draining: int
     cold_start_s: float | None = Field(description="From launch to ready, a moving mean; null: never measured.")
     conditions: list[ConditionOut]
+    tightened: list[TightenedOut] = Field([], description="What exhausted error budgets of objectives hold it to.")
     decision: DecisionOut | None = Field(description="The newest; null before the first.")
 
 

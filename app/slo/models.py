@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BigInteger,
     Boolean,
@@ -31,7 +32,8 @@ SOURCES = ("human", "judge")
 
 class Slo(Base):
     """One objective. `id` is new when a deleted name comes back, or when what it counts changes: its buckets are of the
-    old one. `burn_rules`: as planned; they change with the target only."""
+    old one. `burn_rules`: as planned. Minutes from `counted_from` to `counted_until` are in its buckets, or of tasks
+    that were deleted before; None: it is new."""
 
     __tablename__ = "slos"
     __table_args__ = (
@@ -61,6 +63,10 @@ class Slo(Base):
     settle_after_s: Mapped[int] = mapped_column(Integer, server_default="0")
     description: Mapped[str] = mapped_column(Text, server_default="")
     burn_rules: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    min_events: Mapped[int] = mapped_column(Integer, server_default="1")
+    on_exhausted: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    counted_from: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    counted_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_by: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
@@ -71,6 +77,7 @@ class SloBucket(Base):
     (`counts.NAMES`). A minute without a row was not counted, or nothing happened in it."""
 
     __tablename__ = "slo_buckets"
+    __table_args__ = (Index("ix_slo_buckets_pending", "slo_id", "start", postgresql_where=text("pending > 0")),)
     slo_id: Mapped[UUID] = mapped_column(ForeignKey("slos.id", ondelete="CASCADE"), primary_key=True)
     start: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
     good: Mapped[int] = mapped_column(BigInteger)

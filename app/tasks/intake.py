@@ -1,6 +1,7 @@
 """Writing new tasks: the plain ones batched by what has arrived, the others in a transaction of their own.
 
 A task is not plain when it must be held for an approval, or when its concurrency key says what becomes of one more.
+Its start is asked about by its pool's policy, or for as long as the pool is tightened (`app.limits.tightening`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from uuid import UUID
 from app.approvals import policy as approval_policy
 from app.approvals.opening import Opened, Question, open_many
 from app.approvals.payload import NotCanonical, payload_hash
+from app.approvals.policy import Policy
 from app.core.batch import Batcher
 from app.core.db import Database, HotConnection
 from app.core.errors import Conflict, Invalid
@@ -61,9 +63,11 @@ class Intake:
         on_inserted: Callable[[set[str]], None],
         on_delayed: Callable[[], None],
         on_freed: Callable[[Freed], None],
+        tightened: Callable[[str], str | None] = lambda pool: None,
     ) -> None:
+        """`tightened(pool)`: why each start in it is asked about at present, besides its policy; None: it is not."""
         self._db, self._view, self._hub, self._limits = db, view, hub, limits
-        self._approval_expires_s = approval_expires_s
+        self._approval_expires_s, self._tightened = approval_expires_s, tightened
         self._on_queued, self._on_inserted = on_queued, on_inserted
         self._on_delayed, self._on_freed = on_delayed, on_freed
         self._inserter: Batcher[list[NewTask], set[UUID]] = Batcher(
@@ -79,6 +83,10 @@ class Intake:
     def waiting_bytes(self) -> int:
         """What is accepted but not yet written, about."""
         return self._inserter.waiting_weight
+
+    def asks_people(self, pool: str) -> bool:
+        """Whether people decide in this pool what its policies would let pass."""
+        return self._limits.asks_people(pool)
 
     async def close(self) -> None:
         """Write what was accepted; refuse more."""
@@ -140,14 +148,29 @@ class Intake:
 
     def _plain(self, task: NewTask) -> bool:
         """Whether the task goes the short way; marks it as held or gated."""
-        pool = self._view.pools.get(task.pool)
-        start = None
-        if pool is not None and pool.approvals:
-            start = approval_policy.of(pool.approvals, "start", "start", self._approval_expires_s)
+        start = self._start_policy(task.pool)
         task.held = start is not None and start.required
+        if not task.held and self._asked_for_now(task.pool, start):
+            # `submit` refuses what nobody could approve. Here it is another task's, or a schedule's: that goes on.
+            task.held = approvable(task.payload)
         limit = self._key_limit(task)
         task.gated = limit is not None
         return not task.held and (limit is None or limit.policy == "queue")
+
+    def asks(self, pool: str) -> bool:
+        """Whether what is submitted to this pool now may be held for an approval."""
+        start = self._start_policy(pool)
+        return (start is not None and start.required) or self._asked_for_now(pool, start)
+
+    def _asked_for_now(self, pool: str, start: Policy | None) -> bool:
+        """Whether people decide, for a while, what the pool's policies let pass."""
+        return self._tightened(pool) is not None or (start is not None and self.asks_people(pool))
+
+    def _start_policy(self, name: str) -> Policy | None:
+        pool = self._view.pools.get(name)
+        if pool is None or not pool.approvals:
+            return None
+        return approval_policy.of(pool.approvals, "start", "start", self._approval_expires_s)
 
     def _key_limit(self, task: NewTask) -> KeyLimit | None:
         return None if task.concurrency_key is None else self._limits.of_key(task.tenant, task.pool)
@@ -180,9 +203,7 @@ class Intake:
         return await cancel_within(connection, tenant, older, "A newer task took its concurrency key.", "superseded")
 
     def _question(self, task: NewTask) -> Question:
-        pool = self._view.pools[task.pool]
-        start = approval_policy.of(pool.approvals, "start", "start", self._approval_expires_s)
-        assert start is not None
+        start = self._start_policy(task.pool)
         return Question(
             task_id=task.id,
             tenant=task.tenant,
@@ -192,7 +213,8 @@ class Intake:
             action="start",
             args_json=task.payload,
             submitted_by=task.submitted_by,
-            policy=start,
+            policy=Policy(self._approval_expires_s) if start is None else approval_policy.tightened(start),
+            risk=self._tightened(task.pool),
         )
 
     async def _insert(self, groups: Sequence[list[NewTask]]) -> list[set[UUID]]:

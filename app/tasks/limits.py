@@ -19,8 +19,16 @@ class KeyLimit:
 
 
 class TaskLimits(Protocol):
-    """`admit` is asked before anything is written, and raises RateLimited; `of_key` answers from memory."""
+    """`admit` is asked before anything is written, and raises RateLimited; the others answer from memory.
+
+    `shed` raises EmergencyMode for a submission of too low a priority; `asks_people`: whether people decide in the pool
+    what its policies would let pass.
+    """
 
     async def admit(self, caller: Caller, counts: Mapping[str, int]) -> None: ...
 
     def of_key(self, tenant: str, pool: str) -> KeyLimit | None: ...
+
+    def shed(self, pool: str, priority: int) -> None: ...
+
+    def asks_people(self, pool: str) -> bool: ...

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -193,11 +194,19 @@ async def withdraw(connection: HotConnection, task_ids: Collection[UUID]) -> Non
     await connection.execute(sql.WITHDRAW, list(task_ids))
 
 
+ANY_PRIORITY = -32_768
+
+
 async def ready(
-    connection: HotConnection, limits: Sequence[tuple[str, int, bool]], index: int = 0, count: int = 1
+    connection: HotConnection,
+    limits: Sequence[tuple[str, int, bool]],
+    index: int = 0,
+    count: int = 1,
+    least: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Ready]:
     """Claimable tasks of each pool in the queue's order, by (pool, how many at most, own only). Nothing is locked:
-    `start` looks again. One's own are those whose id's last byte modulo `count` is `index`."""
+    `start` looks again. One's own are those whose id's last byte modulo `count` is `index`. `least`: by pool, the least
+    priority that is claimable."""
     rows = await connection.fetch(
         sql.READY,
         [item[0] for item in limits],
@@ -205,18 +214,24 @@ async def ready(
         [item[2] for item in limits],
         index,
         count,
+        [least.get(item[0], ANY_PRIORITY) for item in limits],
     )
     return [Ready(*row) for row in rows]
 
 
-async def ready_past(connection: HotConnection, pool: str, types: Sequence[str], limit: int) -> list[Ready]:
+async def ready_past(
+    connection: HotConnection, pool: str, types: Sequence[str], limit: int, least: int = ANY_PRIORITY
+) -> list[Ready]:
     """The same of one pool, but for these task types; none that stands behind 20,000 others."""
-    return [Ready(*row) for row in await connection.fetch(sql.READY_PAST, pool, types, limit)]
+    return [Ready(*row) for row in await connection.fetch(sql.READY_PAST, pool, types, limit, least)]
 
 
-async def ready_pinned(connection: HotConnection, agents: Sequence[UUID], limits: Sequence[int]) -> list[Ready]:
+async def ready_pinned(
+    connection: HotConnection, agents: Sequence[UUID], limits: Sequence[int], least: Sequence[int] | None = None
+) -> list[Ready]:
     """The same for tasks that only one of `agents` may run."""
-    return [Ready(*row) for row in await connection.fetch(sql.READY_PINNED, agents, limits)]
+    floors = [ANY_PRIORITY] * len(agents) if least is None else least
+    return [Ready(*row) for row in await connection.fetch(sql.READY_PINNED, agents, limits, floors)]
 
 
 async def pinned_to(connection: HotConnection) -> list[UUID]:

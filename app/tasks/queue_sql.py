@@ -123,9 +123,9 @@ _READY_COLUMNS = """t.id, t.tenant, t.pool, t.type, t.attempt, t.max_attempts, t
 CLAIMABLE = "t.status = 'queued' AND t.wake_at IS NULL AND (t.start_deadline_at IS NULL OR t.start_deadline_at > now())"
 
 READY = f"""
-SELECT r.* FROM unnest($1::text[], $2::int[], $3::bool[]) AS p(pool, n, own) CROSS JOIN LATERAL (
+SELECT r.* FROM unnest($1::text[], $2::int[], $3::bool[], $6::int[]) AS p(pool, n, own, least) CROSS JOIN LATERAL (
   SELECT {_READY_COLUMNS} FROM tasks t
-  WHERE t.pool = p.pool AND t.pinned_agent_id IS NULL AND {CLAIMABLE}
+  WHERE t.pool = p.pool AND t.pinned_agent_id IS NULL AND {CLAIMABLE} AND t.priority >= p.least
     AND {POOL_NOT_STOPPED.format(pool="p.pool")} AND {TENANT_NOT_STOPPED}
     AND (NOT p.own OR get_byte(uuid_send(t.id), 15) % $5 = $4)
   ORDER BY t.priority DESC, t.tag, t.id LIMIT p.n) r
@@ -135,7 +135,7 @@ SELECT r.* FROM unnest($1::text[], $2::int[], $3::bool[]) AS p(pool, n, own) CRO
 LOOKED_PAST = 20_000
 READY_PAST = f"""
 SELECT {_READY_COLUMNS} FROM (
-  SELECT * FROM tasks t WHERE t.pool = $1 AND t.pinned_agent_id IS NULL AND {CLAIMABLE}
+  SELECT * FROM tasks t WHERE t.pool = $1 AND t.pinned_agent_id IS NULL AND {CLAIMABLE} AND t.priority >= $4
     AND {POOL_NOT_STOPPED.format(pool="$1")} AND {TENANT_NOT_STOPPED}
   ORDER BY t.priority DESC, t.tag, t.id LIMIT {LOOKED_PAST}) t
 WHERE NOT t.type = ANY($2) ORDER BY t.priority DESC, t.tag, t.id LIMIT $3
@@ -155,9 +155,9 @@ SELECT pinned_agent_id FROM agents WHERE pinned_agent_id IS NOT NULL
 """
 
 READY_PINNED = f"""
-SELECT r.* FROM unnest($1::uuid[], $2::int[]) AS p(agent, n) CROSS JOIN LATERAL (
+SELECT r.* FROM unnest($1::uuid[], $2::int[], $3::int[]) AS p(agent, n, least) CROSS JOIN LATERAL (
   SELECT {_READY_COLUMNS} FROM tasks t
-  WHERE t.pinned_agent_id = p.agent AND {CLAIMABLE} AND {NOT_STOPPED}
+  WHERE t.pinned_agent_id = p.agent AND {CLAIMABLE} AND t.priority >= p.least AND {NOT_STOPPED}
   ORDER BY t.priority DESC, t.tag, t.id LIMIT p.n) r
 """
 

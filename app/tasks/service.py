@@ -108,6 +108,7 @@ class Tasks:
             if item.agent_id is not None and item.agent_id not in self._view.agents_of(pool.name):
                 await self._view.refresh()  # it may have registered a moment ago
             self._check(item, pool, index if many else None)
+            self._limits.shed(pool.name, item.priority)
         if self._intake.waiting_bytes > MAX_WAITING_BYTES:
             raise Overloaded("Submissions arrive faster than they can be stored; try again shortly.")
         counts = Counter(pool.name for pool in pools)
@@ -119,7 +120,7 @@ class Tasks:
             for item, pool, key in zip(submissions, pools, keys, strict=True)
         ]
         for task, pool in zip(new, pools, strict=True):
-            if (pool.approvals or {}).get("start"):
+            if self._intake.asks(pool.name):
                 check_canonical(task)
         added = await self._intake.put(new)
         if len(added) < len(new):  # another request with the same key was faster

@@ -114,6 +114,8 @@ class Suspensions:
             {} if pool is None else pool.approvals, "action", wanted.action, self._approval_expires_s
         )
         assert policy is not None
+        if self._intake.asks_people(item.pool):
+            policy = approval_policy.tightened(policy)
         question = Question(
             task_id=item.task_id,
             tenant=item.tenant,

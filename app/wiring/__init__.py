@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from uuid import UUID, uuid4
 
 import structlog
@@ -16,7 +16,6 @@ from app.core.batch import Batcher
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.http import DATABASE_AWAY
-from app.core.leader import Leader
 from app.core.loop import VITAL_BACKOFF_CAP_S, Loop
 from app.core.nerve import Nerve
 from app.core.wake import Wakes, notify
@@ -31,21 +30,16 @@ from app.dispatch.placer import Placer
 from app.dispatch.rescue import RescueLoop
 from app.dispatch.settler import Settler
 from app.dispatch.slots import SlotTable
-from app.dispatch.stats import INTERVAL_S as STATS_INTERVAL_S
-from app.dispatch.stats import StatsLoop
 from app.events.hub import Hub
 from app.registry import service as registry_service
 from app.registry.addresses import AllowList
 from app.registry.heartbeats import Heartbeats
-from app.registry.loop import HealthLoop
 from app.registry.service import Registry
 from app.registry.view import Changes, RegistryView
 from app.settings import Settings
 from app.tasks.cancelling import CANCEL_TOPIC
 from app.tasks.depth import Depth
-from app.tasks.loop import SweepLoop
 from app.tasks.queue import Freed
-from app.tasks.retention import RetentionLoop
 from app.tasks.service import Tasks
 from app.wiring.control import Control
 from app.wiring.durable import Durable
@@ -59,12 +53,11 @@ from app.wiring.people import People
 from app.wiring.probing import Probing
 from app.wiring.responding import Responding
 from app.wiring.timetable import Timetable
+from app.wiring.upkeep import Upkeep
 from app.wiring.watching import Watching
 
 log = structlog.get_logger()
 
-HUB_CHECK_S = 5.0
-LEARNING_INTERVAL_S = 1.0
 REFRESH_REST, MAX_REFRESH_REST_S = 4.0, 1.0
 QUEUED_TOPIC = "queued"
 PARTS: tuple[type[Part], ...] = (
@@ -107,7 +100,9 @@ class Yard:
         self.timetable, self.fleets = Timetable(self), Fleets(self)
         self.objectives, self.probing = Objectives(self), Probing(self)
         self.watching, self.notifying, self.responding = Watching(self), Notifying(self), Responding(self)
+        self.upkeep = Upkeep(self, self._refresh)
         self.parts: list[Part] = [
+            self.upkeep,
             self.durable,
             self.money,
             self.people,
@@ -166,7 +161,7 @@ class Yard:
             on_delayed=self._delayed,
             on_freed=self._freed,
         )
-        self.durable = Durable(self, on_queued=self._queued, on_inserted=self._inserted, on_delayed=self._delayed)
+        self.durable = Durable(self, on_queued=self.queued, on_inserted=self._inserted, on_delayed=self._delayed)
         self.placer = Placer(
             self.view,
             self.slots,
@@ -174,6 +169,7 @@ class Yard:
             settings,
             self.settings.balancer,
             self.settings.telemetry.max_labelled_agents,
+            self.durable.restraints.of,
         )
         self.dispatch = DispatchLoop(
             db,
@@ -187,6 +183,7 @@ class Yard:
             self.me,
             self.money.gate,
             self.money.aside,
+            self.durable.restraints.least,
         )
         self._build_attempts()
 
@@ -233,54 +230,19 @@ class Yard:
             Depth(self.db, self.clock, self.settings.tasks.max_queued),
             self.durable.intake,
             self.durable.limits,
-            on_queued=self._queued,
+            on_queued=self.queued,
             on_freed=self.durable.waits.freed,
         )
 
     def _loops(self) -> list[Loop]:
-        settings = self.settings
-        holder = str(self.me)
-        health_leader = Leader(self.db, self.clock, "health", holder)
-        retention_leader = Leader(self.db, self.clock, "retention", holder)
-        self._leaders = [health_leader, retention_leader]
-        health = HealthLoop(
-            self.db,
-            self.registry,
-            health_leader,
-            lambda agent: self.executor.healthy(agent.url),
-            settings.registry,
-        )
-        sweep = SweepLoop(self.db, self.hub, self._queued, settings.tasks.sweep_interval_s, self.durable.waits.freed)
-        retention = RetentionLoop(self.db, retention_leader, self.clock, settings.tasks)
         self.membership_loop = Loop(
             "membership",
             self._membership_tick,
-            interval_s=settings.dispatch.heartbeat_interval_s,
+            interval_s=self.settings.dispatch.heartbeat_interval_s,
             backoff_cap_s=VITAL_BACKOFF_CAP_S,
         )
-        self.view_loop = Loop("registry-view", self._refresh, interval_s=settings.registry.refresh_interval_s)
-        self.health_loop = Loop("health", health.tick, interval_s=min(5.0, settings.registry.probe_interval_s / 3))
-        self.sweep_loop = Loop("sweep", sweep.tick, interval_s=settings.tasks.sweep_interval_s)
-        loops = [
-            self.view_loop,
-            self.health_loop,
-            self.sweep_loop,
-            Loop(
-                "rescue",
-                self.rescue.tick,
-                interval_s=settings.dispatch.heartbeat_interval_s,
-                backoff_cap_s=VITAL_BACKOFF_CAP_S,
-            ),
-            Loop("heartbeats", _no_delay(self.heartbeats.flush), interval_s=settings.registry.flush_interval_s),
-            Loop("hub", self.hub.check, interval_s=HUB_CHECK_S),
-            Loop("learning", self.learning.tick, interval_s=LEARNING_INTERVAL_S),
-            Loop("retention", retention.tick, interval_s=settings.tasks.retention_interval_s),
-            Loop("stats", StatsLoop(self.db, self.clock, self.view).tick, interval_s=STATS_INTERVAL_S),
-        ]
-        for part in self.parts:
-            loops.extend(part.loops)
-            self._leaders.extend(part.leaders)
-        return loops
+        self._leaders = [leader for part in self.parts for leader in part.leaders]
+        return [loop for part in self.parts for loop in part.loops]
 
     async def start(self) -> None:
         """Connect, join the managers, start the loops. Raises what the database raises."""
@@ -370,8 +332,8 @@ class Yard:
         return None
 
     def _registry_hint(self) -> None:
-        self.view_loop.wake()
-        self.health_loop.wake()
+        self.upkeep.view.wake()
+        self.upkeep.health.wake()
 
     def _registry_changed(self, changes: Changes | None = None) -> None:
         self.placer.follow_registry(changes)
@@ -379,19 +341,19 @@ class Yard:
         self.fleets.changed()
 
     def _delayed(self) -> None:
-        self.sweep_loop.wake()
+        self.upkeep.sweep.wake()
 
     def _freed(self, freed: Freed) -> None:
         self.durable.waits.freed(freed)
 
     def _returned(self, pool: str) -> None:
-        self._queued({pool})
+        self.queued({pool})
 
     def _inserted(self, pools: set[str]) -> None:
-        self._queued(pools, pinned=False)
+        self.queued(pools, pinned=False)
         self.fleets.inserted(pools)
 
-    def _queued(self, pools: set[str], *, pinned: bool = True) -> None:
+    def queued(self, pools: set[str], *, pinned: bool = True) -> None:
         """Tasks of these pools may be claimed; `pinned`: perhaps some that only one agent may run."""
         self.dispatch.queued(pools, pinned=pinned)
         if not self.membership.alone:
@@ -411,11 +373,3 @@ class Yard:
         await self.view.refresh()
         known = self.view.agents.get(agent_id)
         return None if known is None else known.token_digest
-
-
-def _no_delay(work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[float | None]]:
-    async def tick() -> float | None:
-        await work()
-        return None
-
-    return tick

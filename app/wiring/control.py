@@ -50,7 +50,7 @@ class Control(Part):
             queued_topic=QUEUED_TOPIC,
         )
         self.bulk = Bulk(yard.db, yard.tasks)
-        self.explainer = Explainer(yard.db, yard.clock, yard.view, self._paused)
+        self.explainer = Explainer(yard.db, yard.clock, yard.view, self._paused, yard.durable.restraints.of)
         limits_loop = Loop("limits", view.tick, interval_s=LIMITS_INTERVAL_S)
         stops_loop = Loop("stops", self.stopping.tick, interval_s=STOPS_INTERVAL_S)
         budget_stops = BudgetStops(

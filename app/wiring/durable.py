@@ -11,6 +11,8 @@ from app.auth.callers import Caller
 from app.core.loop import Loop
 from app.dispatch.suspending import Suspender
 from app.limits.rates import RateLimits
+from app.limits.restraint_view import RestraintView
+from app.limits.tightening import TighteningView
 from app.limits.view import LimitsView
 from app.tasks import signals_api
 from app.tasks.approved import ApprovalHooks
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
 class _TaskLimits:
     """The limits as submitting asks for them."""
 
-    def __init__(self, view: LimitsView, rates: RateLimits) -> None:
-        self._view, self._rates = view, rates
+    def __init__(self, view: LimitsView, rates: RateLimits, restraints: RestraintView) -> None:
+        self._view, self._rates, self._restraints = view, rates, restraints
 
     async def admit(self, caller: Caller, counts: Mapping[str, int]) -> None:
         await self._rates.admit(caller, counts)
@@ -41,9 +43,16 @@ class _TaskLimits:
                 return KeyLimit(limit.concurrency, limit.policy)
         return None
 
+    def shed(self, pool: str, priority: int) -> None:
+        self._restraints.admit(pool, priority)
+
+    def asks_people(self, pool: str) -> bool:
+        return self._restraints.asks_people(pool)
+
 
 class Durable(Part):
-    """Built before the other parts, and before what dispatches. The limits' view is kept up to date by `Control`."""
+    """Built before the other parts, and before what dispatches. The limits' view is kept up to date by `Control`, that
+    of restraints by `Responding`, that of tightened pools by `Objectives`."""
 
     wire = (signals_api,)
     tags = (("events", "The tenant's feed, and events that tasks wait for."),)
@@ -60,8 +69,10 @@ class Durable(Part):
         settings = yard.settings
         expires_s = settings.approvals.expires_s
         self.limits_view = LimitsView(yard.db)
+        self.tightening = TighteningView(yard.db)
         self.rates = RateLimits(self.limits_view, yard.nerve, yard.clock, lambda: len(yard.membership.live))
-        self.limits = _TaskLimits(self.limits_view, self.rates)
+        self.restraints = RestraintView(yard.db, yard.clock)
+        self.limits = _TaskLimits(self.limits_view, self.rates, self.restraints)
         self.waits = WaitLoop(yard.db, yard.hub, yard.clock, settings.durable, on_queued, self._cancel_orphans)
         self.intake = Intake(
             yard.db,
@@ -74,6 +85,7 @@ class Durable(Part):
             on_inserted=on_inserted,
             on_delayed=on_delayed,
             on_freed=self.waits.freed,
+            tightened=self.tightening.why_asked,
         )
         self.suspender = Suspender(
             Suspensions(yard.view, self.intake, settings.durable, approval_expires_s=expires_s),

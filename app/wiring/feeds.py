@@ -14,7 +14,7 @@ from app.core.wake import notify
 from app.registry.addresses import AllowList
 from app.tasks import feed, feed_api
 from app.tasks.feed import Cursor, Filters
-from app.webhooks import addresses
+from app.webhooks import adding, addresses
 from app.webhooks import api as webhooks_api
 from app.webhooks import wire as webhooks_wire
 from app.webhooks.delivery import DeliveryLoop
@@ -27,7 +27,7 @@ from app.wiring.part import Part
 if TYPE_CHECKING:
     from app.wiring import Yard
 
-DELIVERIES_TOPIC = "deliveries"
+DELIVERIES_TOPIC = adding.TOPIC
 DELIVERIES_GRACE_S = 3.0
 
 

@@ -47,7 +47,8 @@ class Fleets(Part):
     def _processes(self) -> Backend:
         yard, settings = self.yard, self.yard.settings
         launcher = Launcher(settings.data_dir, settings.scaling.manager_url, launch_key.key_of(settings.auth))
-        return ProcessBackend(yard.db, yard.clock, yard.registry, yard.view, launcher, settings.scaling)
+        frozen = yard.durable.tightening.freezes_rollouts
+        return ProcessBackend(yard.db, yard.clock, yard.registry, yard.view, launcher, settings.scaling, frozen=frozen)
 
     def _kubernetes(self) -> Backend:
         # Here, not above: the client takes more than a second of CPU to import, also where no pool needs it.
@@ -56,7 +57,14 @@ class Fleets(Part):
         yard, settings = self.yard, self.yard.settings
         key = launch_key.key_of(settings.auth)
         backend = KubernetesBackend(
-            yard.db, yard.clock, yard.registry, yard.view, settings.kubernetes, settings.scaling, key
+            yard.db,
+            yard.clock,
+            yard.registry,
+            yard.view,
+            settings.kubernetes,
+            settings.scaling,
+            key,
+            frozen=yard.durable.tightening.freezes_rollouts,
         )
         backend.on_change = self.changed
         return backend

@@ -153,7 +153,7 @@ class Money(Part):
         return self.yard.view.pools.get(name)
 
     def _due(self) -> None:
-        self.yard.sweep_loop.wake()
+        self.yard.upkeep.sweep.wake()
 
     def _room(self) -> None:
         self.unparking.wake()

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 
 from app.alerts import api as slack_api
 from app.alerts import wire as slack_wire
+from app.alerts.alert_clicks import AlertClicks
 from app.alerts.approvals import ApprovalNotices
 from app.alerts.clicks import Clicks
 from app.alerts.directory import Directory
@@ -59,6 +60,7 @@ class People(Part):
         self.clicks = Clicks(
             yard.db, self.approvals.decide, self.replies, slack, self._clicked, answer_s=settings.answer_s
         )
+        self.alert_clicks: AlertClicks | None = None
         self.notices: Loop | None = None
         if slack is not None:
             notices = ApprovalNotices(yard.db, yard.clock, slack, settings)
@@ -71,7 +73,7 @@ class People(Part):
         return [
             approvals_api.router(yard.db, self.approvals, yard.edge),
             slack_api.router(Directory(yard.db), yard.edge),
-            slack_api.interactions_router(verifier, self.clicks),
+            slack_api.interactions_router(verifier, self.clicks, self.alert_clicks),
         ]
 
     async def open(self) -> None:

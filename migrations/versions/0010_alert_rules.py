@@ -1,4 +1,4 @@
-"""alerts: rules with the four that are there by default, states of their instances, transitions"""
+"""alerts: rules with those that are there by default, states of their instances, transitions, beats of loops"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -61,6 +61,52 @@ _DEFAULTS = {
             "description": "More than a million tokens in the last hour. Its rate is limited until the limit expires.",
         },
     },
+    "receiver_failing": {
+        "signal": "receivers_failing",
+        "comparison": ">",
+        "threshold": 0,
+        "severity": "critical",
+        "min_events": 0,
+        "annotations": {
+            "summary": "The receiver {{ $labels.receiver }} gets no notifications.",
+            "description": "It refused one for good, and trying again does not help. Put the receiver right; "
+            "`yard explain alert receiver_failing` shows since when.",
+        },
+    },
+    "slo_burn_fast": {
+        "signal": "slo_burn_page",
+        "comparison": ">=",
+        "threshold": 1,
+        "severity": "critical",
+        "annotations": {
+            "summary": "{{ $labels.slo }} burns its error budget fast.",
+            "description": "In both windows of a quick burn alert errors come faster than its factor allows: "
+            "{{ $value | humanize }} times as fast. At this pace the budget is gone within days.",
+        },
+    },
+    "slo_burn_slow": {
+        "signal": "slo_burn_ticket",
+        "comparison": ">=",
+        "threshold": 1,
+        "severity": "warning",
+        "annotations": {
+            "summary": "{{ $labels.slo }} burns its error budget.",
+            "description": "In both windows of a slow burn alert errors come faster than its factor allows: "
+            "{{ $value | humanize }} times as fast. Nobody need get up for it, but the budget will not last.",
+        },
+    },
+    "probe_failing": {
+        "signal": "probe_success",
+        "comparison": "<",
+        "threshold": 1,
+        "severity": "critical",
+        "min_events": 0,
+        "confidence": None,
+        "annotations": {
+            "summary": "The probe {{ $labels.probe }} of {{ $labels.pool }} fails.",
+            "description": "A golden task, sent the way every task goes, was not answered as declared.",
+        },
+    },
 }
 
 
@@ -114,10 +160,19 @@ def upgrade() -> None:
     op.create_index(
         "ix_alert_transitions_rule", "alert_transitions", ["rule", sa.literal_column("id DESC")], unique=False
     )
+    op.create_table(
+        "loop_beats",
+        sa.Column("manager_id", sa.Uuid(), nullable=False),
+        sa.Column("lags", sa.JSON(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("manager_id", name=op.f("pk_loop_beats")),
+        postgresql_with={"fillfactor": "50"},
+    )
 
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    op.drop_table("loop_beats")
     op.drop_table("alert_transitions")
     op.drop_table("alert_states")
     op.drop_table("alert_rules")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.alerts.clicks import BadPayload, read
+from app.alerts.clicks import BadPayload, interaction
 from app.alerts.question import APPROVE, REJECT
 from app.auth.callers import Caller
 from tests.alerts.room import Room, room_of
@@ -276,11 +276,11 @@ async def test_a_signed_body_that_is_no_interaction_is_refused(room: Room, body:
 def test_a_value_that_no_button_of_ours_has_is_refused(value: str) -> None:
     payload = SlackServer().interaction(Posted("C", "1", "", []), APPROVE, value, "U1")
     with pytest.raises(BadPayload):
-        read(signed(payload)[0])
+        interaction(signed(payload)[0])
 
 
 @pytest.mark.parametrize("user", ["", "u1", "U1\x00", "U1> <!here", "X12", "U" * 40])
 def test_a_user_id_that_slack_does_not_give_is_refused(user: str) -> None:
     payload = SlackServer().interaction(Posted("C", "1", "", []), APPROVE, f"{SOME}:{'a' * 64}", user)
     with pytest.raises(BadPayload):
-        read(signed(payload)[0])
+        interaction(signed(payload)[0])

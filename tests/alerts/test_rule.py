@@ -95,8 +95,12 @@ def test_the_rules_that_are_there_by_default() -> None:
         ("critical_error_rate", "success_rate", "<", 0.8, 180, "critical", "immediate_intervention"),
         ("high_response_time", "response_time_p95", ">", 30, 600, "warning", "performance_investigation"),
         ("token_budget_exceeded", "tokens_per_hour", ">", 1_000_000, 60, "critical", "rate_limiting"),
+        ("receiver_failing", "receivers_failing", ">", 0, 0, "critical", None),
+        ("slo_burn_fast", "slo_burn_page", ">=", 1, 0, "critical", None),
+        ("slo_burn_slow", "slo_burn_ticket", ">=", 1, 0, "warning", None),
+        ("probe_failing", "probe_success", "<", 1, 0, "critical", None),
     ]
-    assert all(rule.min_events >= 10 and rule.confidence for rule in DEFAULT_RULES)
+    assert all(rule.min_events >= 10 and rule.confidence for rule in DEFAULT_RULES[:4])
 
 
 def test_labels_of_an_instance() -> None:

@@ -32,6 +32,7 @@ def test_help_and_version() -> None:
         "task",
         "cancel",
         "retry",
+        "feedback",
         "approvals",
         "schedules",
         "webhooks",
@@ -44,13 +45,18 @@ def test_help_and_version() -> None:
         "agent",
         "stops",
         "limits",
-        "probes",
+        "alerts",
+        "alert-rules",
+        "emergency",
+        "actions",
         "costs",
         "budgets",
         "prices",
         "models",
+        "slo",
+        "probes",
     ]
-    assert re.findall(r"^│ (\w+) ", shown.stdout, re.MULTILINE) == [*order, "serve", "db", "simulate", "key"]
+    assert re.findall(r"^│ (\w[\w-]*) ", shown.stdout, re.MULTILINE) == [*order, "serve", "db", "simulate", "key"]
     assert "Exit codes" in shown.stdout
     assert max(map(len, shown.stdout.splitlines())) <= 100
     assert CliRunner().invoke(app, ["--version"]).stdout.startswith("yard 0.")

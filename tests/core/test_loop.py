@@ -55,6 +55,35 @@ def test_intervals_are_spread_by_a_tenth() -> None:
     run(main())
 
 
+def test_how_late_it_is() -> None:
+    async def main() -> None:
+        rest = [20.0]
+
+        async def tick() -> float | None:
+            if rest[0] < 0:
+                raise OSError("away")
+            await asyncio.sleep(rest[0])
+            return None
+
+        loop = a_loop(tick, 10.0)
+        assert loop.lag_s == 0, "it was not started"
+        loop.start()
+        await asyncio.sleep(15)
+        assert loop.lag_s == pytest.approx(15), "the first tick hangs"
+        rest[0] = 0.0
+        await asyncio.sleep(6)
+        assert loop.lag_s == 0, "the next one is not due"
+        rest[0] = -1.0
+        await asyncio.sleep(59)  # due at 30
+        assert loop.lag_s == pytest.approx(50), "each has failed since"
+        rest[0] = 0.0
+        await asyncio.sleep(BACKOFF_CAP_S + 1)
+        assert loop.lag_s < 10
+        await loop.stop()
+
+    run(main())
+
+
 def test_a_wake_during_a_tick_survives_it() -> None:
     async def main() -> None:
         ticks: list[float] = []

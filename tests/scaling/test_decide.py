@@ -208,6 +208,14 @@ class TestBounds:
         assert decision.recommended == 14
         assert decision.reason.endswith("; the schedule asks for 20 now")
 
+    def test_a_floor_that_an_answer_to_an_alert_raises(self) -> None:
+        decision = judged(replace(CALM, raised=20))
+        assert said(decision) == (20, "raised")
+        assert decision.reason.endswith("; the answer to an alert asks for 20 for a while")
+        assert judged(replace(CALM, raised=5)).desired == 14
+        assert judged(replace(CALM, raised=20), schedule=(Floor("* * * * *", 60.0, 25),)).code == "schedule"
+        assert judged(replace(CALM, desired=20), decision.history).desired == 14
+
     def test_a_floor_ends_with_its_time_not_with_a_window(self) -> None:
         left = judged(CALM, schedule=(Floor("* * * * *", 60.0, 20),)).history
         assert judged(replace(CALM, desired=20), left).desired == 14

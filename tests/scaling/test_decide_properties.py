@@ -18,7 +18,7 @@ from app.scaling.policy import Floor, ScalePolicy
 
 NOW = 1_800_000_000.0
 TICK_S = 10.0
-AT_REST = frozenset({"min", "max", "schedule", "budget", "quota"})
+AT_REST = frozenset({"min", "max", "schedule", "raised", "budget", "quota"})
 
 floors = st.builds(
     Floor, st.sampled_from(["* * * * *", "0 3 * * *", "*/30 8-18 * * 1-5"]), st.just(3600.0), st.integers(1, 8)
@@ -69,6 +69,7 @@ def demands(draw: st.DrawFn) -> Demand:
         requests_per_task=draw(st.floats(0.0, 50.0)),
         forecast_per_s=draw(st.none() | st.floats(0.0, 5.0)),
         quota=draw(st.none() | st.integers(0, 60)),
+        raised=draw(st.just(0) | st.integers(0, 60)),
     )
 
 

@@ -31,7 +31,10 @@ class Host(Desk):
         self.view = RegistryView(db)
         self.launcher = Yardhand(folder, "http://127.0.0.1:1", "key")
         clock = Clock()
-        self.backend = ProcessBackend(db, clock, self.registry, self.view, self.launcher, ScalingSettings())
+        self.frozen = set[str]()
+        self.backend = ProcessBackend(
+            db, clock, self.registry, self.view, self.launcher, ScalingSettings(), frozen=self.frozen.__contains__
+        )
         self.loop = FleetLoop(db, clock, Leader(db, clock, "processes", "me"), self.view, self.backend)
 
     async def wish(self, replicas: int, *command: str, **env: str) -> None:
@@ -333,6 +336,34 @@ async def test_a_changed_launch_starts_one_in_backoff_at_once(host: Host) -> Non
     assert now["id"] == row["id"] and now["state"] == "running" and host.alive(now)
     assert now["launch_hash"] != row["launch_hash"]
     assert await host.tick() == [now], "it has the new launch, so that there is nothing to replace"
+
+
+async def test_while_rollouts_are_frozen_a_changed_launch_replaces_nothing(host: Host) -> None:
+    await host.wish(2, *ASLEEP)
+    old = await host.tick()
+    for port, row in enumerate(old):
+        await host.registered(row, port + 1)
+    host.frozen.add("p")
+    await host.wish(2, *ASLEEP, MODEL="new")
+    assert await host.tick() == old == await host.tick()
+    async with host.db.hot() as connection:
+        conditions = await connection.fetchval("SELECT conditions::text FROM pools WHERE name = 'p'")
+    assert "rollout_frozen" in conditions
+    await host.wish(3, *ASLEEP, MODEL="new")
+    rows = await host.tick()
+    assert {row["id"] for row in old} < {row["id"] for row in rows}, "it is scaled all the same"
+    new = next(row for row in rows if row["id"] not in {row["id"] for row in old})
+    await host.registered(new, 100)
+    host.frozen.clear()
+    assert "draining" in [row["state"] for row in await host.tick()]
+
+
+async def test_while_rollouts_are_frozen_one_in_backoff_has_its_time(host: Host) -> None:
+    await host.wish(1, "no-such-program-anywhere")
+    (row,) = await host.tick()
+    host.frozen.add("p")
+    await host.wish(1, *ASLEEP)
+    assert await host.tick() == [row]
 
 
 async def test_other_changes_of_a_pool_replace_nothing(host: Host) -> None:

@@ -37,10 +37,10 @@ async def test_a_claim_reads_the_index_of_the_ready_whatever_the_history(db: Dat
     await long_history(db)
     async with db.hot() as connection:
         for own in (False, True):
-            found = await connection.fetch(f"EXPLAIN {queue_sql.READY}", ["p"], [50], [own], 0, 2)
+            found = await connection.fetch(f"EXPLAIN {queue_sql.READY}", ["p"], [50], [own], 0, 2, [-32768])
             plan = "\n".join(line[0] for line in found)
             assert "using ix_tasks_ready" in plan and "Seq Scan" not in plan and "Sort" not in plan, plan
-        found = await connection.fetch(f"EXPLAIN {queue_sql.READY_PAST}", "p", ["kept"], 50)
+        found = await connection.fetch(f"EXPLAIN {queue_sql.READY_PAST}", "p", ["kept"], 50, -32768)
         plan = "\n".join(line[0] for line in found)
         assert "using ix_tasks_ready" in plan and "Seq Scan" not in plan, plan
 

@@ -17,6 +17,13 @@ class Condition:
     message: str
 
 
+ROLLOUT_FROZEN = Condition(
+    "rollout_frozen",
+    "The pool's launch changed and its replicas are not replaced: an objective's error budget is exhausted. New ones "
+    "have the new launch.",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """What a pass saw of one pool, after what it did.

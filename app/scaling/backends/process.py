@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -15,7 +16,7 @@ from app.core.db import Database
 from app.registry.records import AgentRecord, PoolRecord
 from app.registry.service import ALIVE, Registry
 from app.registry.view import RegistryView
-from app.scaling.backends.base import Condition, Fleet
+from app.scaling.backends.base import ROLLOUT_FROZEN, Condition, Fleet
 from app.scaling.backends.launcher import LABEL, CannotLaunch, Launcher
 from app.scaling.converge import Actions, Seen, backoff_s, decide, launch_hash
 from app.scaling.eviction import evict
@@ -63,7 +64,11 @@ class ProcessBackend:
         view: RegistryView,
         launcher: Launcher,
         settings: ScalingSettings,
+        *,
+        frozen: Callable[[str], bool] = lambda pool: False,
     ) -> None:
+        """`frozen(pool)`: its replicas are not replaced for a newer launch at present."""
+        self._frozen = frozen
         self._db, self._clock = db, clock
         self._registry, self._view, self._launcher, self._settings = registry, view, launcher, settings
         self._host = socket.gethostname()
@@ -94,7 +99,8 @@ class ProcessBackend:
         policy = ScalePolicy.from_json({} if pool is None else pool.scale)
         grace_s = policy.drain_grace_s or self._settings.drain_grace_s
         seen = await self._seen(name, rows, None if pool is None else launch_hash(pool.launch))
-        actions = decide(0 if pool is None else pool.desired, seen, grace_s)
+        frozen = self._frozen(name)
+        actions = decide(0 if pool is None else pool.desired, seen, grace_s, frozen=frozen)
         by_id = {row["id"]: row for row in rows}
         await self._take_down(actions, by_id, {item.id: item.running for item in seen})
         if pool is not None:
@@ -102,7 +108,10 @@ class ProcessBackend:
                 await self._create(pool)
             for replica_id in actions.restart:
                 await self._restart(pool, by_id[replica_id])
-        return self._fleet(rows, seen, {*actions.drain, *actions.replace})
+        fleet = self._fleet(rows, seen, {*actions.drain, *actions.replace})
+        if frozen and any(item.state == "running" and not item.current for item in seen):
+            return replace(fleet, conditions=(*fleet.conditions, ROLLOUT_FROZEN))
+        return fleet
 
     def _fleet(self, rows: Sequence[asyncpg.Record], seen: Sequence[Seen], drained: set[UUID]) -> Fleet:
         since = {row["id"]: row["since_s"] for row in rows}

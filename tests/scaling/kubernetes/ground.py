@@ -64,8 +64,17 @@ class Ground(Desk):
         }
         self.settings = KubernetesSettings(**(given | settings))
         self.scaling = ScalingSettings(drain_grace_s=GRACE_S, manager_url="http://yard:8080")
+        self.frozen = set[str]()
         self.backend = KubernetesBackend(
-            db, self.clock, self.registry, self.view, self.settings, self.scaling, "yk_agents_key", pauses_s=(0.01, 0.2)
+            db,
+            self.clock,
+            self.registry,
+            self.view,
+            self.settings,
+            self.scaling,
+            "yk_agents_key",
+            frozen=self.frozen.__contains__,
+            pauses_s=(0.01, 0.2),
         )
         leader = Leader(db, Clock(), f"kubernetes-{next(_ports)}", "me")  # each believes to lead
         self.loop = FleetLoop(db, self.clock, leader, self.view, self.backend)

@@ -72,6 +72,26 @@ async def test_a_changed_launch_is_applied_and_the_scale_stays(yard: Ground) -> 
     assert yard.replicas() == 3
 
 
+async def test_while_rollouts_are_frozen_a_changed_launch_waits_and_drift_is_repaired(yard: Ground) -> None:
+    await yard.wish(3)
+    await yard.tick()
+    before = yard.deployment()["spec"]
+    yard.frozen.add("p")
+    yard.cluster.patch("Deployment", yard.home(), {"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": 1}}}},
+                       NAMESPACE)  # fmt: skip
+    await yard.tick()
+    assert yard.deployment()["spec"] == before
+    await yard.wish(4, image="acme/agents:2")
+    await yard.tick()
+    assert yard.deployment()["spec"]["template"] == before["template"]
+    assert yard.replicas() == 4
+    async with yard.db.hot() as connection:
+        assert "rollout_frozen" in await connection.fetchval("SELECT conditions::text FROM pools WHERE name = 'p'")
+    yard.frozen.clear()
+    await yard.tick()
+    assert yard.deployment()["spec"]["template"]["spec"]["containers"][0]["image"] == "acme/agents:2"
+
+
 @pytest.mark.parametrize(
     "drift",
     [

@@ -54,9 +54,10 @@ class KubernetesBackend:
         agent_key: str,
         *,
         evict: Evict = evict_from,
+        frozen: Callable[[str], bool] = lambda pool: False,
         pauses_s: tuple[float, float] = (FIRST_PAUSE_S, LONGEST_PAUSE_S),
     ) -> None:
-        """`pauses_s`: between two watches, the first and the longest."""
+        """`frozen(pool)`: it keeps its launch for now. `pauses_s`: between two watches, the first and the longest."""
         self._clock, self._settings, self._scaling = clock, settings, scaling
         self.on_change: Callable[[], None] = lambda: None
         own = not settings.agent_secret
@@ -80,7 +81,7 @@ class KubernetesBackend:
             pauses_s=pauses_s,
         )
         self._moves = Moves(self._api, clock, self._mirrors, self._roster)
-        self._upkeep = Upkeep(self._api, clock, place, agent_key if own else None, settings.allowed_secrets)
+        self._upkeep = Upkeep(self._api, clock, place, agent_key if own else None, settings.allowed_secrets, frozen)
         self._foreign = ForeignAutoscalers(self._api, clock)
         self._cold_starts = ColdStarts()
         self._conflicts: dict[str, int] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import structlog
@@ -10,7 +10,7 @@ import structlog
 from app.core.clock import Clock
 from app.registry.fleet_wire import refused_secrets
 from app.registry.records import PoolRecord
-from app.scaling.backends.base import Condition
+from app.scaling.backends.base import ROLLOUT_FROZEN, Condition
 from app.scaling.backends.kubernetes import manifest
 from app.scaling.backends.kubernetes.client import Api
 from app.scaling.backends.kubernetes.drift import covers
@@ -34,9 +34,17 @@ class Upkeep:
     """Applies what is missing or has drifted. Each raises ApiError; a conflict (409) means: look again."""
 
     def __init__(
-        self, api: Api, clock: Clock, place: manifest.Place, key: str | None, allowed_secrets: Collection[str] = ()
+        self,
+        api: Api,
+        clock: Clock,
+        place: manifest.Place,
+        key: str | None,
+        allowed_secrets: Collection[str] = (),
+        frozen: Callable[[str], bool] = lambda pool: False,
     ) -> None:
-        """`key`: to keep in a Secret of our own; None: somebody else keeps it. `allowed_secrets`: none: all."""
+        """`key`: to keep in a Secret of our own; None: somebody else keeps it. `allowed_secrets`: none: all.
+        `frozen(pool)`: its Deployment keeps the launch that it has at present."""
+        self._frozen = frozen
         self._api, self._clock, self._place, self._key = api, clock, place, key
         self._allowed_secrets = allowed_secrets
         self._secret_at = float("-inf")
@@ -79,13 +87,22 @@ class Upkeep:
         if live is not None and (_as_wanted(live, wanted) or self._left.get(name) == digest + _fingerprint(live)):
             self._refused.pop(name, None)
             return live, self._fights.rests(name)
-        before, until, refusal = self._refused.get(name, ("", 0.0, None))
-        if refusal is not None and before == digest and self._clock.monotonic() < until:
-            return live, (refusal,)
-        if live is not None and not self._fights.may_repair(name, digest):
-            return live, self._fights.conditions(name)
+        waits = self._waits(pool.name, name, digest, live)
+        if waits is not None:
+            return live, waits
         applied, wrong = await self._apply(wanted, live, replicas, digest)
         return applied, (*wrong, *self._fights.conditions(name))
+
+    def _waits(self, pool: str, name: str, digest: str, live: Json | None) -> tuple[Condition, ...] | None:
+        """Why nothing is applied at present; None: it is."""
+        before, until, refusal = self._refused.get(name, ("", 0.0, None))
+        if refusal is not None and before == digest and self._clock.monotonic() < until:
+            return (refusal,)
+        if live is None:
+            return None
+        if self._frozen(pool) and _launch_of(live) != digest:
+            return (ROLLOUT_FROZEN,)
+        return None if self._fights.may_repair(name, digest) else self._fights.conditions(name)
 
     def owns(self, live: Mapping[str, Any]) -> bool:
         """Whether it is labelled as ours."""
@@ -126,6 +143,11 @@ def replicas_of(live: Mapping[str, Any]) -> int:
     """The scale that is asked for."""
     found = (live.get("spec") or {}).get("replicas")
     return 1 if found is None else int(found)
+
+
+def _launch_of(live: Json) -> str | None:
+    found = (live["metadata"].get("annotations") or {}).get(manifest.LAUNCH_HASH)
+    return None if found is None else str(found)
 
 
 def _as_wanted(live: Json, wanted: Json) -> bool:

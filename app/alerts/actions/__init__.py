@@ -1,0 +1,1 @@
+"""What is done about alerts by itself: one file an action, and the dict in `registry`."""
