@@ -41,7 +41,7 @@ def record(outcome: str = "delivered", reason: str = "first") -> NotificationRec
         (record(), {"receiver": False}, "the receiver was deleted"),
         (record(), {"enabled": False}, "disabled"),
         (record(), {"open": False}, "no alert of this group is left"),
-        (record(), {"last_notification": UUID(int=2)}, "followed by a later notification"),
+        (record(), {"last_notification": UUID(int=2)}, f"followed by the notification {UUID(int=2)}"),
         (record(), {"acked_by": "ann", "acked_until": NOW + seconds(60)}, "ann has taken it until"),
         (record(), {"firing": 0}, "looked at again"),
         (record("held"), {"throttled_until": NOW + seconds(30)}, "takes nothing before 2026-01-01 12:00:30"),
