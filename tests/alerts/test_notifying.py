@@ -119,7 +119,7 @@ async def test_a_hanging_receiver_holds_up_no_other_and_tries_under_one_id(desk:
 
     async def all_delivered() -> bool:
         found = await desk.notifications("hook")
-        return sum(item["outcome"] == "delivered" for item in found) == 10
+        return bool(sum(item["outcome"] == "delivered" for item in found) == 10)
 
     await until_async(all_delivered, "every group is told", 60)
     assert len(set(ids)) == 10, "one id for each notice, whatever it took"
