@@ -82,6 +82,7 @@ def show_probe(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
         ("every", f"{found['every_s']} s, with an answer within {found['timeout_s']:g} s"),
         ("fails", f"after {found['fail_after']} of {found['of_last']} runs"),
         ("next", _next(found)),
+        ("budget", f"{found['budget']['limit']} {found['budget']['unit']} a day" if found["budget"] else ""),
         ("labels", ", ".join(f"{key}={cells.clean(value)}" for key, value in found["labels"].items())),
         ("updated", durations.relative(found["updated_at"], now())),
     ]
@@ -107,7 +108,7 @@ def set_probe(
     data: Annotated[str, typer.Argument(metavar="@FILE|JSON", help="The probe as JSON; @- reads stdin.")],
     as_json: Json = False,
 ) -> None:
-    """Set a probe as a whole: its pool, payload, checks, every_s, timeout_s, fail_after, of_last, labels."""
+    """Set a probe as a whole: its pool, payload, checks, every_s, timeout_s, fail_after, of_last, labels, budget."""
     try:
         value = payload.read(data, payload.MAX_BODY_BYTES).json()
     except ValueError as error:

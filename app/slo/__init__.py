@@ -15,6 +15,11 @@
     feedback ──▶ verdicts.py: which verdict of a task counts, and until when     (accuracy)
     probes ──▶ probe_checks.py: was the answer of a golden task right            (synthetic, never counted in an SLO)
 
+        probe_timing.py ──▶ probe_firing.py: task and run in one transaction ──▶ the way of every task
+                                                                                     │
+        probe_judging.py: late ones are cancelled, ended ones judged ◀── tasks ──────┘
+                   └─▶ probe_verdict.py: passed, failed or error; of the last runs: passing, failing or undecided
+
 Invariants
 - An event is good, bad, unscored (nobody has judged it), pending (it may still be judged) or excluded. Only good and
   bad ones are valid, that is, are in a ratio. What counts as bad has a name: `counts.py` gives the counts by name.
@@ -22,6 +27,8 @@ Invariants
 - `no_data` and `insufficient_evidence` are states of their own. Neither is ever the same as healthy.
 - An alert fires while both windows of its rule burn. A rule that could not fire even if everything failed is never kept
   as it is: it is given a longer window, or is refused.
+- A planned time of a probe has one task at most, whoever leads; times that passed while nobody looked have none. What
+  probes spend is on budgets that name their tenant, and on no others.
 - A bucket is replaced as a whole. One whose verdicts have settled is never counted again.
 - Whoever counts an objective has its row alone, and reads tasks after that: counting twice is counting once.
 - What is not counted up to now, or not back to the beginning of its windows, alerts nobody and tightens nothing.

@@ -13,6 +13,7 @@ from app.auth.callers import Caller
 from app.auth.edge import Edge
 from app.core.errors import BadPageToken
 from app.core.http import PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
+from app.costs.budget_wire import plain
 from app.slo import probe_queries
 from app.slo import probe_wire as wire
 from app.slo.probe_queries import Watched
@@ -48,7 +49,8 @@ def _add_definitions(api: APIRouter, probes: Probes, edge: Edge) -> None:
         tenant count it. A probe that asks something else than before is judged by runs from now on. 422
         `probe_check_invalid` lists what is wrong with its checks, by place.
         """
-        found, new = await probes.put(caller, name, body.definition())
+        daily = None if body.budget is None else body.budget.daily()
+        found, new = await probes.put(caller, name, body.definition(), daily)
         response.status_code = 201 if new else 200
         return await _whole(probes, found)
 
@@ -70,8 +72,8 @@ def _add_definitions(api: APIRouter, probes: Probes, edge: Edge) -> None:
 
     @api.delete("/{name}", status_code=204, responses=problems(401, 403, 404, 422, 503), summary="Remove a probe")
     async def remove(name: Name, caller: Caller = edge.require("admin")) -> None:
-        """With its runs. Its task, if one is open, is cancelled."""
-        await probes.remove(name)
+        """With its runs and its budget. Its task, if one is open, is cancelled."""
+        await probes.remove(caller, name)
 
 
 def _add_runs(api: APIRouter, probes: Probes, edge: Edge) -> None:
@@ -105,8 +107,10 @@ def _out(found: Watched) -> wire.ProbeOut:
 
 async def _whole(probes: Probes, found: Watched) -> wire.WholeProbeOut:
     latest = await probe_queries.runs(probes.db, found.probe.id, before=None, limit=LAST_RUNS)
+    daily = await probes.budgets.of(found.probe.name)
     return wire.WholeProbeOut(
         **_values(found),
+        budget=None if daily is None else wire.DailyOut(unit=daily.unit, limit=plain(daily.limit)),
         payload=orjson.loads(found.probe.payload),
         checks=orjson.loads(found.probe.checks),
         last_runs=[_run(run) for run in latest],

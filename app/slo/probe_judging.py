@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import structlog
 
 from app.auth.callers import PROBES_TENANT
 from app.core.db import Database
@@ -22,6 +23,8 @@ from app.slo.declared_checks import BadCheck, read_checks
 from app.slo.probe_checks import Check
 from app.slo.probe_firing import RUNS
 from app.slo.probe_verdict import Ended, Verdict
+
+log = structlog.get_logger()
 
 AT_ONCE = 100
 
@@ -50,7 +53,7 @@ async def judge_ended(db: Database) -> int:
         rows = await connection.fetch(sql.ENDED, AT_ONCE)
     for row in rows:
         # A result may be large: nobody waits while it is looked at.
-        found = await asyncio.to_thread(_verdict, row)
+        found = await asyncio.to_thread(verdict_of, row)
         checks = [{"check": item.check, "passed": item.passed, "why": item.why} for item in found.checks]
         values = (found.outcome, found.reason, dump_json(checks) if checks else None, found.latency_s)
         async with db.hot() as connection:
@@ -60,13 +63,17 @@ async def judge_ended(db: Database) -> int:
     return len(rows)
 
 
-def _verdict(row: Any) -> Verdict:
-    result = None if row["result"] is None else orjson.loads(row["result"])
-    ended = Ended(row["status"], result, row["seconds"], row["error_code"], row["error_message"])
+def verdict_of(row: Any) -> Verdict:
+    """What a row of ENDED comes to. One that cannot be checked holds up no other."""
     try:
+        result = None if row["result"] is None else orjson.loads(row["result"])
+        ended = Ended(row["status"], result, row["seconds"], row["error_code"], row["error_message"])
         return probe_verdict.verdict(_checks(row["checks"]), row["timeout_s"], ended)
     except BadCheck as exc:  # the rules have changed since it was stored
         return Verdict("error", f"Its checks are none any more: {exc.detail}")
+    except Exception as exc:
+        log.error("probe_not_judged", probe_id=str(row["probe_id"]), exc_info=exc)
+        return Verdict("error", f"Its answer could not be checked: {type(exc).__name__}.")
 
 
 @lru_cache(maxsize=256)

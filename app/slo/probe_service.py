@@ -15,6 +15,7 @@ from app.core.jsonbody import dump_json
 from app.settings import SloSettings
 from app.slo import probe_firing, probe_queries, probe_timing
 from app.slo import probe_sql as sql
+from app.slo.probe_budgets import Daily, ProbeBudgets
 from app.slo.probe_firing import Submit
 from app.slo.probe_judging import Cancel
 from app.slo.probe_loop import Now, database_now
@@ -46,22 +47,29 @@ class Probes:
         submit: Submit,
         cancel: Cancel,
         check_task: CheckTask,
+        budgets: ProbeBudgets,
         settings: SloSettings,
         *,
         now: Now = database_now,
     ) -> None:
         self.db, self._submit, self._cancel, self._check_task = db, submit, cancel, check_task
-        self._settings, self._now = settings, now
+        self.budgets, self._settings, self._now = budgets, settings, now
         self.on_change: Callable[[], None] = lambda: None
 
-    async def put(self, caller: Caller, name: str, wanted: Definition) -> tuple[Watched, bool]:
-        """Set a probe as a whole; whether it is new. Raises PoolNotFound, Invalid kinds or TooManyProbes.
+    async def put(
+        self, caller: Caller, name: str, wanted: Definition, daily: Daily | None = None
+    ) -> tuple[Watched, bool]:
+        """Set a probe as a whole; whether it is new. Raises PoolNotFound, Invalid kinds, TooManyProbes or
+        TooManyBudgets.
 
-        One that asks something else from now on is judged by runs from now on.
+        One that asks something else from now on is judged by runs from now on. Its budget comes first: nothing runs
+        without it.
         """
         await self._check_task(
             submission(name, wanted.pool, wanted.type, wanted.payload, wanted.timeout_s, wanted.labels)
         )
+        await self._check_room(name)
+        await self.budgets.set(name, daily, caller)
         closed: list[UUID] = []
         async with self.db.hot() as connection, connection.transaction():
             row = await connection.fetchrow(sql.LOCK, name)
@@ -80,13 +88,14 @@ class Probes:
             raise _missing()
         return found
 
-    async def remove(self, name: str) -> None:
-        """Delete it with its runs; a task of it that is open is cancelled. Raises ProbeNotFound."""
+    async def remove(self, caller: Caller, name: str) -> None:
+        """Delete it with its runs and its budget; a task of it that is open is cancelled. Raises ProbeNotFound."""
         async with self.db.hot() as connection, connection.transaction():
             probe = _found(await connection.fetchrow(sql.LOCK, name))
             tasks = [row["task_id"] for row in await connection.fetch(sql.OPEN_TASKS, probe.id)]
             await connection.execute(sql.DELETE, probe.id)
         await self._end(tasks)
+        await self.budgets.set(name, None, caller)
 
     async def run(self, name: str) -> RunRecord:
         """Run it now, besides its times, enabled or not. Raises ProbeNotFound or what submitting raises."""
@@ -100,9 +109,13 @@ class Probes:
             raise Conflict("It runs at this very moment; try again.")
         return fired.run
 
-    async def _insert(self, connection: HotConnection, caller: Caller, name: str, wanted: Definition) -> bool:
-        if int(await connection.fetchval(sql.COUNT)) >= self._settings.max_probes:
+    async def _check_room(self, name: str) -> None:
+        async with self.db.read() as connection:
+            others = int(await connection.fetchval(sql.OTHERS, name))
+        if others >= self._settings.max_probes:
             raise TooManyProbes(f"There may be {self._settings.max_probes} probes; delete one first.")
+
+    async def _insert(self, connection: HotConnection, caller: Caller, name: str, wanted: Definition) -> bool:
         next_at = probe_timing.planned_after(name, wanted.every_s, await self._now(connection))
         probe_id = UUID(bytes=uuid_utils.uuid7().bytes)
         return await connection.fetchrow(sql.INSERT, probe_id, name, *_values(wanted), next_at, caller.id) is not None

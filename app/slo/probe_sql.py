@@ -17,7 +17,7 @@ NOW = "SELECT clock_timestamp()"
 ONE = f"SELECT {COLUMNS} FROM probes WHERE name = $1"
 LOCK = f"{ONE} FOR UPDATE"
 PAGE = f"SELECT {COLUMNS} FROM probes WHERE $1::text IS NULL OR name > $1 ORDER BY name LIMIT $2"
-COUNT = "SELECT count(*) FROM probes"
+OTHERS = "SELECT count(*) FROM probes WHERE name <> $1 AND NOT EXISTS (SELECT FROM probes WHERE name = $1)"
 INSERT = f"""
 INSERT INTO probes (id, name, pool, type, payload, every_s, timeout_s, checks, fail_after, of_last, labels, enabled,
   next_at, created_by, asked_at, created_at, updated_at)

@@ -11,7 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from app.auth.api import NAME
 from app.core.jsonbody import dump_bytes
+from app.costs.budget_wire import Amount, Unit
 from app.slo.declared_checks import MAX_CHECKS, MAX_LATENCY_S, read_checks
+from app.slo.probe_budgets import Daily
 from app.slo.probe_records import LABEL, Definition
 from app.tasks.labels import VALUE
 
@@ -55,6 +57,7 @@ _DEFINITION: dict[str, Any] = {
     "fail_after": 2,
     "of_last": 3,
     "labels": {"team": "search"},
+    "budget": {"unit": "usd", "limit": "0.50"},
 }
 _RUN: dict[str, Any] = {
     "planned_at": "2026-11-20T20:25:17.361Z",
@@ -96,8 +99,26 @@ _WHOLE: dict[str, Any] = {
     **PROBE_EXAMPLE,
     "payload": _DEFINITION["payload"],
     "checks": _CHECKS,
+    "budget": _DEFINITION["budget"],
     "last_runs": [_RUN],
 }
+
+
+class DailyIn(BaseModel):
+    """What a probe may spend in a day (UTC)."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_DEFINITION["budget"]]})
+    unit: Unit = "usd"
+    limit: Amount
+
+    def daily(self) -> Daily:
+        return Daily(self.unit, self.limit)
+
+
+class DailyOut(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [_DEFINITION["budget"]]})
+    unit: str
+    limit: str
 
 
 class ProbeIn(BaseModel):
@@ -124,6 +145,9 @@ class ProbeIn(BaseModel):
     of_last: int = Field(3, ge=1, le=MAX_OF_LAST, strict=True, description="… of so many last runs have failed.")
     labels: Labels = Field(default_factory=dict, description="Of its tasks, and of its alerts.")
     enabled: bool = Field(True, strict=True)
+    budget: DailyIn | None = Field(
+        None, description="Kept as the budget `probe-NAME`; a run that it has no room for is an error. null: none."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> ProbeIn:
@@ -211,6 +235,7 @@ class WholeProbeOut(ProbeOut):
     model_config = ConfigDict(json_schema_extra={"examples": [_WHOLE]})
     payload: Any
     checks: list[dict[str, Any]]
+    budget: DailyOut | None
     last_runs: list[ProbeRunOut]
 
 

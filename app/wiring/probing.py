@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from app.core.loop import Loop
 from app.slo import probe_api, probe_wire
+from app.slo.probe_budgets import ProbeBudgets
 from app.slo.probe_loop import ProbeLoop
 from app.slo.probe_service import Probes
 from app.wiring.part import Part
@@ -25,7 +26,8 @@ class Probing(Part):
     def __init__(self, yard: Yard) -> None:
         super().__init__(yard)
         tasks, settings = yard.tasks, yard.settings.slo
-        self.probes = Probes(yard.db, tasks.submit_within, tasks.cancel_many, tasks.check, settings)
+        budgets = ProbeBudgets(yard.money.budget_service)
+        self.probes = Probes(yard.db, tasks.submit_within, tasks.cancel_many, tasks.check, budgets, settings)
         self.looking = ProbeLoop(
             yard.db, self.leader("probes"), yard.clock, tasks.submit_within, tasks.cancel_many, settings
         )

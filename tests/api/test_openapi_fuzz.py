@@ -59,6 +59,7 @@ async def prepare(client: httpx.AsyncClient, agent_url: str) -> There:
     done = await run(client, {"log": "x"}, pool="log_analyzer")
     failed = await run(client, {"fail": True}, pool="log_analyzer", max_attempts=1)
     assert (done["status"], failed["status"]) == ("succeeded", "failed")
+    assert (await client.put("/v1/probes/golden", json={"pool": "log_analyzer"})).status_code == 201
     queued = [await submit(client, pool="idle", run_at="2100-01-01T00:00:00Z") for _ in range(3)]
     key = await new_key(client, "tasks:read")
     return There(
@@ -66,6 +67,7 @@ async def prepare(client: httpx.AsyncClient, agent_url: str) -> There:
             "task_id": [done["id"], failed["id"], *queued],
             "agent_id": [spare["id"], worker["id"]],
             "pool": ["log_analyzer", "idle"],
+            "name": ["golden"],
             "key_id": [key.split("_")[1]],
         }
     )

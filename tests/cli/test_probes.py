@@ -12,7 +12,18 @@ def test_a_probe_from_a_file_to_its_removal(service: Service, tmp_path: Path) ->
     task = {"pool": "stub", "payload": {"do": "echo", "result": {"answer": 42}}, "labels": {"team": "search"}}
     check = {"kind": "json", "path": "$.answer", "value": 42}
     file = tmp_path / "golden.json"
-    file.write_text(json.dumps({**task, "checks": [check], "every_s": 3600, "fail_after": 1, "of_last": 1}))
+    file.write_text(
+        json.dumps(
+            {
+                **task,
+                "checks": [check],
+                "every_s": 3600,
+                "fail_after": 1,
+                "of_last": 1,
+                "budget": {"unit": "requests", "limit": "50"},
+            }
+        )
+    )
     made = service.yard("probes", "set", "golden", f"@{file}")
     assert made.exit_code == 0, made.stderr
     assert re.match(r"probe golden: next run in \d", made.stdout), made.stdout

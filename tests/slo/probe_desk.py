@@ -1,4 +1,5 @@
-"""Probes of a manager in this process, the loop driven by hand. Time moves by `forward`, but tasks take real time."""
+"""Probes of a manager in this process, the loop driven by hand. Planned times come by `forward` alone; tasks take real
+time."""
 
 from __future__ import annotations
 
@@ -15,7 +16,6 @@ from app.core.db import HotConnection
 from app.core.leader import Leader
 from app.settings import SloSettings
 from app.slo.probe_loop import ProbeLoop
-from app.slo.probe_service import Probes
 from app.wiring import Yard
 from tests.api.verbs import until
 
@@ -36,10 +36,10 @@ class Desk:
     """The manager's own loop is stopped by `open`."""
 
     def __init__(self, yard: Yard, client: httpx.AsyncClient, **options: Any) -> None:
-        self.yard, self.client, self.ahead = yard, client, timedelta(0)
+        self.yard, self.client = yard, client
+        self.now: datetime | None = None
         tasks, settings = yard.tasks, SloSettings(**options)
         submit, cancel = tasks.submit_within, tasks.cancel_many
-        self.probes = Probes(yard.db, submit, cancel, tasks.check, settings, now=self._time)
         self.loop = ProbeLoop(yard.db, _Always(), yard.clock, submit, cancel, settings, now=self._time)
 
     async def open(self) -> Desk:
@@ -47,19 +47,26 @@ class Desk:
         return self
 
     async def _time(self, connection: HotConnection) -> datetime:
-        now: datetime = await connection.fetchval("SELECT clock_timestamp()")
-        return now + self.ahead
+        if self.now is None:
+            self.now = await connection.fetchval("SELECT clock_timestamp()")
+        assert self.now is not None
+        return self.now
 
     def forward(self, seconds: float) -> None:
-        self.ahead += timedelta(seconds=seconds)
+        assert self.now is not None
+        self.now += timedelta(seconds=seconds)
 
     async def put(self, name: str = "golden", **fields: Any) -> dict[str, Any]:
-        """A probe every minute whose answer is its payload, 42, unless `fields` say otherwise."""
+        """A probe every minute whose answer is its payload, 42, unless `fields` say otherwise. Its next time is not
+        there yet, and is within a minute."""
         check = {"kind": "json", "path": "$", "value": 42}
         body = {"pool": "echo", "payload": 42, "checks": [check], "every_s": 60, "timeout_s": 20, **fields}
         answer = await self.client.put(f"/v1/probes/{name}", json=body)
         assert answer.status_code in (200, 201), answer.text
-        return dict(answer.json())
+        found: dict[str, Any] = answer.json()
+        earliest = datetime.fromisoformat(found["updated_at"])
+        self.now = earliest if self.now is None else max(self.now, earliest)
+        return found
 
     async def run(self, name: str = "golden") -> dict[str, Any]:
         """Its next planned time comes and the run is judged: the run."""

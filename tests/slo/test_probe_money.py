@@ -12,7 +12,7 @@ from aiohttp import web
 from app.settings import CostSettings
 from app.slo.counts import totals
 from app.slo.windows import Span
-from tests.api.verbs import put_pool, register, submit, until, until_status
+from tests.api.verbs import put_pool, refused, register, submit, until, until_status
 from tests.api.verbs import run as run_task
 from tests.conftest import running_app, settings_for
 from tests.slo.objectives import objective
@@ -119,3 +119,31 @@ async def test_objectives_and_reports_do_not_count_probes(desk: Desk) -> None:
     of_probes = (await desk.client.get("/v1/costs", params={"tenant": "yardmaster-probes"})).json()
     assert (of_probes["totals"]["attempts"], of_probes["synthetic"]["succeeded"]) == (0, 1)
     assert float(of_probes["synthetic"]["cost_usd"]) > 0
+
+
+async def test_a_probe_has_a_budget_of_its_own(desk: Desk) -> None:
+    made = await desk.put(fail_after=1, of_last=1, budget={"unit": "requests", "limit": "1"})
+    assert made["budget"] == {"unit": "requests", "limit": "1"}
+    await desk.put("other")
+    assert (await desk.run())["outcome"] == "passed"
+    assert (await desk.judged("other"))["outcome"] == "passed"
+    assert await spent(desk, "probe-golden") == "1"
+    run = await desk.run()
+    assert (run["outcome"], run["reason"][:16]) == ("error", "budget_exhausted")
+    assert (await desk.judged("other"))["outcome"] == "passed"
+    await desk.put(fail_after=1, of_last=1, budget={"unit": "requests", "limit": "5"})
+    assert (await desk.run())["outcome"] == "passed"
+    assert (await desk.put(fail_after=1, of_last=1))["budget"] is None
+    assert (await desk.client.get("/v1/budgets/probe-golden")).status_code == 404
+    await desk.put(budget={"limit": "0.5"})
+    await desk.client.delete("/v1/probes/golden")
+    assert (await desk.client.get("/v1/budgets")).json()["items"] == []
+
+
+async def test_somebodys_budget_of_that_name_is_left_alone(desk: Desk) -> None:
+    await budget(desk, "probe-golden", "7", scope={"tenant": "acme"})
+    body = {"pool": "echo", "budget": {"limit": "1"}}
+    refused(await desk.client.put("/v1/probes/golden", json=body), 409, "budget_name_taken")
+    assert (await desk.put())["budget"] is None
+    await desk.client.delete("/v1/probes/golden")
+    assert await spent(desk, "probe-golden") == "0"

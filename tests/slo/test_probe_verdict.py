@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.slo.declared_checks import read_checks
 from app.slo.probe_checks import MAX_WHY
+from app.slo.probe_judging import verdict_of
 from app.slo.probe_records import Outcome
 from app.slo.probe_timing import stale_after_s
 from app.slo.probe_verdict import LATE, Ended, Seen, Standing, Verdict, standing, verdict, why_late
@@ -62,6 +63,28 @@ def test_every_check_is_told() -> None:
 @given(st.text(max_size=2000), st.sampled_from(["failed", "cancelled"]))
 def test_a_reason_is_never_long(message: str, status: str) -> None:
     assert len(judged(Ended(status, None, 1, None, message)).reason) <= MAX_WHY
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({}, ""),
+        ({"checks": '[{"kind":"gone"}]'}, "Its checks are none any more: checks[0].kind: one of"),
+        ({"result": "{"}, "Its answer could not be checked: JSONDecodeError."),
+        (
+            {"checks": '[{"kind":"json","path":"$","value":%s}]' % ("[" * 800 + "]" * 800)},
+            "Its answer could not be checked: RecursionError.",
+        ),
+    ],
+)
+def test_what_cannot_be_checked_is_an_error_and_holds_up_no_other(changed: dict[str, str], reason: str) -> None:
+    row = {
+        "probe_id": "p", "checks": "[]", "timeout_s": 10.0, "status": "succeeded", "result": "[" * 800 + "]" * 800,
+        "error_code": None, "error_message": None, "seconds": 1.0, **changed,
+    }  # fmt: skip
+    found = verdict_of(row)
+    assert found.outcome == ("error" if reason else "passed")
+    assert found.reason.startswith(reason)
 
 
 @pytest.mark.parametrize(

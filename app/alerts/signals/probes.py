@@ -43,6 +43,6 @@ def _labels(found: Watched) -> Labels:
 
 
 SIGNALS: tuple[Signal, ...] = (
-    Signal("probe_success", "", "1 while a probe's last runs pass, 0 once too many of them failed", _success),
-    Signal("probe_latency", "s", "How long a probe's last run took, from submission to its end", _latency),
+    Signal("probe_success", "0 or 1", "1 while a probe's last runs pass, 0 once too many failed.", _success),
+    Signal("probe_latency", "seconds", "How long a probe's last run took, from submission to end.", _latency),
 )
