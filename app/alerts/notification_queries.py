@@ -86,7 +86,7 @@ def following(found: NotificationRecord, standing: Mapping[str, Any]) -> str:
     if not standing["open"]:
         return "Nothing: no alert of this group is left; the next one opens it anew."
     if standing["last_notification"] != found.id:
-        return "It was followed by a later notification of the same group."
+        return f"It was followed by the notification {standing['last_notification']} of the same group."
     return _next(found, standing, now)
 
 

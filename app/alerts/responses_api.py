@@ -23,6 +23,12 @@ FIELDS = {"min_priority", "max_share", "max_running", "require_approval"}
 
 ActionId = Annotated[UUID, Path(examples=["01a1fb40-7d11-7c3a-8a57-0d5c4e6b7a10"])]
 Text = Annotated[str | None, Query(min_length=1, max_length=100, examples=["critical_error_rate"])]
+Fingerprint = Annotated[
+    str | None,
+    Query(
+        pattern="^[0-9a-f]{32}$", description="Of this alert instance.", examples=["5f0c2a537f7e4b1e9d0c1f8d7a0d7f10"]
+    ),
+]
 Pool = Annotated[str | None, Query(pattern=NAME, description="Of this pool only.", examples=["log_analyzer"])]
 
 
@@ -68,9 +74,7 @@ def actions_router(people: Interventions, edge: Edge) -> APIRouter:
         rule: Text = None,
         action: Annotated[ActionName | None, Query(examples=["scale_up"])] = None,
         status: Annotated[wire.Status | None, Query(examples=["running"])] = None,
-        fingerprint: Annotated[
-            str | None, Query(pattern="^[0-9a-f]{32}$", description="Of this alert instance.")
-        ] = None,
+        fingerprint: Fingerprint = None,
         page_size: PageSize = 50,
         page_token: PageToken = None,
         caller: Caller = edge.require("admin"),

@@ -8,6 +8,10 @@
          ▲                │
     openslo.py            └───────▶ burn_alerts.py: both windows of a rule burn faster than its factor
 
+    loop.py ──▶ counting.py: which minutes (progress.py) are counted next, each stretch in a transaction
+         └────▶ numbers.py: how it stands, for the loop, the routes (desk.py, shown.py) and the signals of alerts
+                    └──▶ limits/tightening.py: what an exhausted budget holds its pool to
+
     feedback ──▶ verdicts.py: which verdict of a task counts, and until when     (accuracy)
     probes ──▶ probe_checks.py: was the answer of a golden task right            (synthetic, never counted in an SLO)
 
@@ -26,4 +30,6 @@ Invariants
 - A planned time of a probe has one task at most, whoever leads; times that passed while nobody looked have none. What
   probes spend is on budgets that name their tenant, and on no others.
 - A bucket is replaced as a whole. One whose verdicts have settled is never counted again.
+- Whoever counts an objective has its row alone, and reads tasks after that: counting twice is counting once.
+- What is not counted up to now, or not back to the beginning of its windows, alerts nobody and tightens nothing.
 """

@@ -3,12 +3,14 @@
 An event is a task, sub-tasks too, in the bucket of its `finished_at`. A failed one that is replayed is no event until
 it ends again, so buckets that are counted anew have it once. Names say what each was:
 
-    availability   succeeded good · failed, expired bad · cancelled, synthetic excluded
-    latency        fast good · slow bad · failed, expired, cancelled, synthetic excluded
+    availability   succeeded good · failed, expired bad · cancelled, unapproved, synthetic excluded
+    latency        fast good · slow bad · failed, expired, cancelled, unapproved, synthetic excluded
     accuracy       good · bad · unscored, or pending while its verdict may still come · the rest as for latency
 
-`expired` is a task that nobody started by its deadline. A latency is from when the task could start (made, or its
-`run_at`) to its end; without the wait it is the time of its attempts together. At the threshold it is fast.
+`expired` is a task that nobody started by its deadline, `unapproved` one whose start nobody approved in time: that is
+people's doing, and an exhausted budget may be why they were asked, which must not keep it exhausted. A latency is from
+when the task could start (made, or its `run_at`) to its end; without the wait it is the time of its attempts together.
+At the threshold it is fast.
 
 The statements read `tasks` by `finished_at` and judge as `verdicts.py` does, in SQL.
 """
@@ -26,7 +28,7 @@ from app.slo.objective import Kind, Objective
 from app.slo.verdicts import BAD_LABELS, GOOD_LABELS, Settling
 from app.slo.windows import BUCKET_S, Span, whole_buckets
 
-_LEFT_OUT = {"cancelled": "excluded", "synthetic": "excluded"}
+_LEFT_OUT = {"cancelled": "excluded", "unapproved": "excluded", "synthetic": "excluded"}
 _NOT_SUCCEEDED = {"failed": "excluded", "expired": "excluded", **_LEFT_OUT}
 NAMES: Mapping[Kind, Mapping[str, str]] = {
     "availability": {"succeeded": "good", "failed": "bad", "expired": "bad", **_LEFT_OUT},
@@ -39,7 +41,7 @@ NAMES: Mapping[Kind, Mapping[str, str]] = {
 _COUNTED = """
 SELECT bucket, name, count(*) AS n FROM (
   SELECT b.start AS bucket, CASE WHEN t.synthetic THEN 'synthetic' WHEN t.status = 'succeeded' THEN {succeeded}
-    ELSE t.status END AS name
+    WHEN t.status = 'expired' AND t.error_code = 'approval_expired' THEN 'unapproved' ELSE t.status END AS name
   FROM tasks t CROSS JOIN LATERAL (
     SELECT date_bin(make_interval(secs => $3::int), t.finished_at, 'epoch'::timestamptz) AS start) b {joined}
   WHERE t.finished_at >= $1::timestamptz AND t.finished_at < $2::timestamptz

@@ -34,7 +34,8 @@ spec:
   budgetingMethod: Occurrences
   objectives: [{target: 0.999}]
 """
-_CONTENT = {YAML: {"schema": {"type": "string"}, "example": _EXAMPLE}}
+# Of a YAML body a schema speaks of what the text says, and several documents are no JSON value.
+_CONTENT: dict[str, Any] = {YAML: {"schema": {"title": "OpenSLO v1 documents"}, "example": _EXAMPLE}}
 _BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _CONTENT}}
 _APPLIED: dict[str, Any] = {"name": "checkout", "outcome": "created", "code": None, "detail": "", "errors": []}
 DryRun = Annotated[bool, Query(description="Say what would become of each, and change nothing.", examples=[True])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 from uuid import UUID
@@ -52,12 +52,21 @@ class Wanted:
 def planned(wanted: Wanted) -> tuple[PlannedRule, ...]:
     """The burn rules that an objective gets. Raises BadObjective, BurnRuleRefused or BurnRuleNeverFires."""
     objective = checked_objective(wanted.objective)
-    if wanted.on_exhausted and objective.scope.pool is None:
-        message = "it is a pool that is tightened: the objective's scope names one"
-        raise BadObjective(f"on_exhausted: {message}", extra={"errors": [{"path": "on_exhausted", "message": message}]})
+    wrong = _why_not(objective, wanted.on_exhausted or ())
+    if wrong is not None:
+        raise BadObjective(f"on_exhausted: {wrong}", extra={"errors": [{"path": "on_exhausted", "message": wrong}]})
     if wanted.rules is None:
         return standard(objective.target, objective.window.period_s)
     return plan(objective.target, objective.window.period_s, wanted.rules)
+
+
+def _why_not(objective: Objective, measures: Collection[Measure]) -> str | None:
+    """Why these cannot follow from its budget; None: they can."""
+    if measures and objective.scope.pool is None:
+        return "it is a pool that is tightened: the objective's scope names one"
+    if "require_approval" in measures and objective.kind == "latency" and objective.queue_wait:
+        return "the time that people take would be latency, and keep the budget exhausted: set queue_wait to false"
+    return None
 
 
 class Slos:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.alerts.clicks import BadPayload, interaction
+from app.alerts.clicks import BadPayload, interaction, read
 from app.alerts.question import APPROVE, REJECT
 from app.auth.callers import Caller
 from tests.alerts.room import Room, room_of
@@ -275,8 +275,10 @@ async def test_a_signed_body_that_is_no_interaction_is_refused(room: Room, body:
 @pytest.mark.parametrize("value", ["", "x", SOME, f"{SOME}:", f"{SOME}:{'a' * 63}", f"no:{'a' * 64}"])
 def test_a_value_that_no_button_of_ours_has_is_refused(value: str) -> None:
     payload = SlackServer().interaction(Posted("C", "1", "", []), APPROVE, value, "U1")
+    found = interaction(signed(payload)[0])
+    assert found is not None
     with pytest.raises(BadPayload):
-        interaction(signed(payload)[0])
+        read(found)
 
 
 @pytest.mark.parametrize("user", ["", "u1", "U1\x00", "U1> <!here", "X12", "U" * 40])

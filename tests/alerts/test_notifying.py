@@ -15,6 +15,7 @@ from app.alerts.signals.registry import SIGNALS
 from tests.alerts.desk import HOOK_SECRET, Desk, desk_of
 from tests.fakes.alertmanager import Alertmanager
 from tests.fakes.faults import too_many
+from tests.fakes.smtp import MailServer
 from tests.support.service import Backing
 from tests.support.waiting import until_async
 
@@ -118,7 +119,7 @@ async def test_a_hanging_receiver_holds_up_no_other_and_tries_under_one_id(desk:
 
     async def all_delivered() -> bool:
         found = await desk.notifications("hook")
-        return len(found) == 10 and all(item["outcome"] == "delivered" for item in found)
+        return bool(sum(item["outcome"] == "delivered" for item in found) == 10)
 
     await until_async(all_delivered, "every group is told", 60)
     assert len(set(ids)) == 10, "one id for each notice, whatever it took"
@@ -157,9 +158,8 @@ async def test_a_silence_holds_back_and_says_so_once_and_its_end_tells(desk: Des
 
 
 async def test_who_takes_a_group_takes_it_everywhere_and_it_neither_repeats_nor_escalates(desk: Desk) -> None:
-    quick = {"repeat_interval_s": 1}
     await desk.receiver("managers", "webhook", routed=False)
-    await desk.receiver("on-call", escalate_to="managers", escalate_after_s=3, **quick)
+    await desk.receiver("on-call", escalate_to="managers", escalate_after_s=3, repeat_interval_s=1)
     await desk.receiver("chat", "slack")
     await desk.watcher.fire("errors")
     await desk.noted("on-call", "delivered", "first")
@@ -223,7 +223,7 @@ async def test_an_alert_whose_state_is_gone_counts_as_ended_and_its_group_is_swe
 
     async def swept() -> bool:
         await sweep(desk.yard.db, retention_s=1e6, lease_s=60)
-        return (await desk.get("/v1/alert-groups"))["items"] == []
+        return not (await desk.get("/v1/alert-groups"))["items"]
 
     await until_async(swept, "the empty group is gone", 20)
 
@@ -259,3 +259,23 @@ async def test_an_alertmanager_is_told_again_before_it_forgets(desk: Desk) -> No
         assert theirs.firing(datetime.now(UTC)) == []
     finally:
         await theirs.stop()
+
+
+async def test_a_mail_goes_through_the_mail_server_of_the_settings(backing: Backing) -> None:
+    server = MailServer(security="none")
+    await server.start()
+    mail = {
+        "smtp_host": "127.0.0.1",
+        "smtp_port": server.port,
+        "smtp_security": "none",
+        "smtp_sender": "yard@x.example",
+    }
+    try:
+        async with desk_of(backing, **mail) as desk:
+            await desk.receiver("mail", "email", config={"to": ["a@example.com"]})
+            await desk.watcher.fire("errors")
+            await desk.noted("mail", "delivered", "first")
+    finally:
+        await server.stop()
+    (sent,) = server.got
+    assert "errors is wrong." in sent.text()

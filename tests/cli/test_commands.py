@@ -47,14 +47,17 @@ def test_help_and_version() -> None:
         "limits",
         "alerts",
         "alert-rules",
+        "receivers",
+        "silences",
+        "notifications",
         "emergency",
         "actions",
+        "slo",
+        "probes",
         "costs",
         "budgets",
         "prices",
         "models",
-        "slo",
-        "probes",
     ]
     assert re.findall(r"^│ (\w[\w-]*) ", shown.stdout, re.MULTILINE) == [*order, "serve", "db", "simulate", "key"]
     assert "Exit codes" in shown.stdout

@@ -19,6 +19,7 @@ SECRET = {
     "YARD_AUTH_PEPPER",
     "YARD_SLACK_TOKEN",
     "YARD_SLACK_SIGNING_SECRET",
+    "YARD_ALERTS_SMTP_PASSWORD",
 }
 """They come from a Secret."""
 

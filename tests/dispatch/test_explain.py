@@ -23,6 +23,7 @@ from app.dispatch.explain_facts import (
     TaskFacts,
     WaitFacts,
 )
+from app.limits.restraints import Hold, Restraint, hold_of
 from app.tasks.models import TASK_STATUSES
 
 NOW = datetime(2026, 11, 20, 20, 25, tzinfo=UTC)
@@ -50,6 +51,15 @@ def asked(**fields: Any) -> ApprovalFacts:
         "action": "run_shell", "scope": "approvals:decide", "groups": (), "quorum": 1, "votes": 0, "expires_at": LATER,
     }  # fmt: skip
     return ApprovalFacts(TWO, **{**values, **fields})
+
+
+def held_back(**fields: Any) -> Hold | None:
+    values: dict[str, Any] = {
+        "id": TWO, "kind": "emergency", "pool": "p", "min_priority": None, "max_running": None, "max_share": None,
+        "require_approval": False, "reason": "it burns", "source": "alert", "created_by": "alert:r", "started_at": NOW,
+        "expires_at": LATER,
+    }  # fmt: skip
+    return hold_of([Restraint(**{**values, **fields})], "p")
 
 
 STOP = StopFacts(TWO, "tenant acme", "It deletes the wrong files.", "key1", NOW)
@@ -88,6 +98,29 @@ FULL = agent("busy", 1, 1)
             "Stopped by key1 since 2026-11-20T20:25:00Z (tenant acme): It deletes the wrong files.",
         ),
         (Facts(NOW, task(), stops=[STOP, STOP]), ["stopped", "no_agent"], "(1 more stops stand)"),
+        (
+            Facts(NOW, task(priority=-1), agents=[agent()], hold=held_back(min_priority=0)),
+            ["emergency_mode"],
+            "starts nothing below priority 0, and this has -1, until 2026-11-20T20:30:00Z at the latest "
+            "(pool 'p', by alert:r): it burns",
+        ),
+        (Facts(NOW, task(), agents=[agent()], hold=held_back(min_priority=0)), [], "Nothing keeps it"),
+        (
+            Facts(NOW, task(), agents=[agent(slots=4, running=2)], hold=held_back(max_share=0.5)),
+            ["emergency_cap"],
+            "2 run, and emergency mode lets 2 run at once",
+        ),
+        (Facts(NOW, task(), agents=[agent(slots=4, running=1)], hold=held_back(max_share=0.5)), [], "Nothing keeps"),
+        (
+            Facts(NOW, task(), agents=[FULL], hold=held_back(max_running=0, kind="pause")),
+            ["pool_paused", "agents_full"],
+            "Nothing starts until",
+        ),
+        (
+            Facts(NOW, task("held"), approvals=[asked()], hold=held_back(max_running=0)),
+            ["held_for_approval"],
+            "It starts",
+        ),
         (Facts(NOW, task("running", agent_id=AGENT, attempt=1), stops=[STOP]), [], "Agent 00000000"),
         (
             Facts(NOW, task(run_at=LATER, wake_at=LATER)),

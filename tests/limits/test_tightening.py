@@ -131,6 +131,25 @@ async def test_without_evidence_nothing_changes_and_with_no_events_it_is_lifted(
     assert (found["standing"]["state"], found["tightened"]) == ("no_data", [])
 
 
+async def test_tasks_that_nobody_approves_in_time_do_not_keep_the_budget_exhausted(app: App) -> None:
+    client, yard = app
+    await set_up(client)
+    await ended(yard, succeeded=17, failed=2)
+    await judged(yard)
+    held = await submit(client, {"n": 1})
+    async with yard.db.hot() as connection:
+        await connection.execute("UPDATE approvals SET expires_at = now() - interval '1 s'")
+
+    async def expired() -> bool:
+        return bool((await client.get(f"/v1/tasks/{held}")).json()["status"] == "expired")
+
+    await until_async(expired, "the question expires")
+    await judged(yard)
+    found = await shown(client)
+    assert found["named"] == {"succeeded": 17, "failed": 2, "unapproved": 1}
+    assert (found["standing"]["counts"]["bad"], found["standing"]["counts"]["excluded"]) == (2, 1)
+
+
 async def test_what_is_no_longer_asked_for_is_lifted_at_once(app: App) -> None:
     client, yard = app
     await set_up(client)

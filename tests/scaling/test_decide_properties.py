@@ -193,6 +193,7 @@ def test_growth_ends_where_the_provider_s_rate_does(
 ) -> None:
     assume(demand.service_s and demand.tokens_per_task > 0.01)
     policy = replace(policy, min=0, schedule=(), tokens_per_min=per_min, requests_per_min=None)
+    demand = replace(demand, raised=0)
     useful = per_min / 60.0 / demand.tokens_per_task * (demand.service_s or 0.0) / demand.slots
     decision = decide(policy, demand, history, NOW)
     assert decision.desired <= max(demand.desired, ceil(useful), ceil(demand.running / demand.slots), 1)

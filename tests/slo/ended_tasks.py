@@ -31,6 +31,7 @@ class Ended:
     labels: dict[str, str] | None = None
     attempts: tuple[tuple[float | None, str, bool], ...] = ()
     """(seconds, outcome, counted) of each; None: it never started."""
+    error_code: str | None = None
     id: UUID = field(default_factory=uuid4)
 
     @property
@@ -47,12 +48,12 @@ async def write(db: Database, tasks: Sequence[Ended]) -> None:
                                  sorted({task.pool for task in tasks}))  # fmt: skip
         await connection.executemany(
             """INSERT INTO tasks (id, tenant, submitted_by, pool, type, payload, priority, tag, status, max_attempts,
-              synthetic, labels, created_at, run_at, finished_at)
-            VALUES ($1, $2, 'k1', $3, 't', 'null', 0, 0, $4, 3, $5, $6::text::jsonb, $7, $8, $9)""",
+              synthetic, labels, created_at, run_at, finished_at, error_code)
+            VALUES ($1, $2, 'k1', $3, 't', 'null', 0, 0, $4, 3, $5, $6::text::jsonb, $7, $8, $9, $10)""",
             [
                 (t.id, t.tenant, t.pool, t.status, t.synthetic,
                  None if t.labels is None else orjson.dumps(t.labels).decode(), t.created or t.finished or NOON,
-                 t.run_at, t.finished)
+                 t.run_at, t.finished, t.error_code)
                 for t in tasks
             ],
         )  # fmt: skip

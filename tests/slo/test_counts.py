@@ -147,6 +147,7 @@ def some_tasks(rng: Random, count: int) -> list[Ended]:
                 rng.choice(["p", "q"]),
                 rng.random() < 0.1,
                 rng.choice([None, {"team": "search"}, {"team": "ads", "b": "1"}]),
+                error_code=rng.choice([None, "approval_expired"]),
             )
         )
     return found
@@ -170,6 +171,8 @@ def oracle(asked: Objective, task: Ended, heard: Sequence[Verdict], now: datetim
     """The name of one task, without SQL."""
     if task.synthetic:
         return "synthetic"
+    if (task.status, task.error_code) == ("expired", "approval_expired"):
+        return "unapproved"
     if asked.kind == "availability" or task.status != "succeeded":
         return task.status
     if asked.kind == "latency":

@@ -1,0 +1,191 @@
+"""Two leaders at once, a leader that loses its lease, a retry under the same id: nobody is told twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.alerts.claiming import Claims
+from app.alerts.flushing import Flushes, LeaseLost
+from app.alerts.looking import look
+from app.alerts.notification_loop import NotificationLoop
+from app.alerts.notifiers.alert_registry import Outside
+from app.alerts.notifiers.alerts import Delivered, Notice, Outcome, Retryable
+from app.alerts.outside import Notifiers
+from app.alerts.receivers import ReceiverRecord
+from app.core.clock import Clock
+from app.core.db import Database
+from app.core.leader import Leader
+from app.settings import AlertSettings
+from tests.alerts.watching import Watcher
+
+_RECEIVER = """
+INSERT INTO receivers (name, kind, config, group_by, group_wait_s, group_interval_s, repeat_interval_s, created_by)
+VALUES ($1, 'webhook', '{"url": "https://example.com"}', '{...}', 0, 1, 3600, 'tests')
+"""
+_DUE = "UPDATE alert_groups SET due_at = now(), next_flush_at = now(), retry_at = NULL"
+SETTINGS = AlertSettings(flush_interval_s=0.01)
+
+
+class Always(Leader):
+    """Leads, whoever else does."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def leads(self) -> bool:
+        return True
+
+
+@dataclass
+class Recorder(Notifiers):
+    """Notifiers that only remember; `outcomes` are given first, then everything is delivered."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    told: list[Notice] = field(default_factory=list)
+    pause_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__init__(Outside(lambda _: True, Clock(), timeout_s=1.0))
+
+    async def notify(self, receiver: ReceiverRecord, notice: Notice) -> Outcome:
+        self.told.append(notice)
+        await asyncio.sleep(self.pause_s)
+        return self.outcomes.pop(0) if self.outcomes else Delivered("receipt")
+
+    def reasons(self) -> list[tuple[str, str]]:
+        return sorted((notice.group_key, notice.reason) for notice in self.told)
+
+
+@pytest.fixture
+async def watcher(db: Database) -> AsyncIterator[Watcher]:
+    made = Watcher(db)
+    await made.rows(_RECEIVER, "hook")
+    yield made
+
+
+def loop_of(db: Database, notifiers: Notifiers) -> NotificationLoop:
+    return NotificationLoop(db, Clock(), Always(), notifiers, SETTINGS)
+
+
+async def drained(*loops: NotificationLoop) -> None:
+    """Ticks until nothing more is due."""
+    for _ in range(40):
+        for loop in loops:
+            loop.hint()
+        await asyncio.gather(*(loop.tick() for loop in loops))
+        await asyncio.gather(*(loop.idle() for loop in loops))
+
+
+async def test_two_leaders_tell_each_group_once(db: Database, watcher: Watcher) -> None:
+    one, two = Recorder(pause_s=0.01), Recorder(pause_s=0.01)
+    for number in range(30):
+        await watcher.fire("errors", instance=str(number))
+    await drained(loop_of(db, one), loop_of(db, two))
+    told = one.reasons() + two.reasons()
+    assert len(told) == len(set(told)) == 30
+    for number in range(30):
+        await watcher.resolve("errors", instance=str(number))
+    await watcher.rows(_DUE)
+    await drained(loop_of(db, one), loop_of(db, two))
+    told = one.reasons() + two.reasons()
+    assert len(told) == len(set(told)) == 60
+    assert {reason for _, reason in told} == {"first", "resolved"}
+
+
+async def claimed(db: Database, lease_s: float = 60.0) -> Any:
+    seen = await look(db, "")
+    assert seen is not None
+    (item,) = await Claims(db, lease_s=lease_s, each=4).take({}, 10, seen.alerts, {})
+    return item
+
+
+async def test_who_lost_the_lease_before_telling_tells_nothing(db: Database, watcher: Watcher) -> None:
+    notifiers = Recorder()
+    await watcher.fire("errors")
+    item = await claimed(db)
+    assert await Claims(db, lease_s=60, each=4).take({}, 10, {}, {}) == [], "it is leased"
+    await watcher.rows("UPDATE alert_groups SET lease = $1", uuid4())
+    await Flushes(db, notifiers, SETTINGS).flush(item, {})
+    assert notifiers.told == []
+
+
+async def test_who_lost_the_lease_holds_nothing_back_in_the_record(db: Database, watcher: Watcher) -> None:
+    await watcher.fire("errors")
+    await watcher.rows(
+        "INSERT INTO silences (id, matchers, starts_at, ends_at, created_by)"
+        " VALUES (gen_random_uuid(), '{pool=ops}', now(), now() + interval '1 hour', 'tests')"
+    )
+    item = await claimed(db)
+    await watcher.rows("UPDATE alert_groups SET lease = $1", uuid4())
+    with pytest.raises(LeaseLost):
+        await Flushes(db, Recorder(), SETTINGS).flush(item, {})
+    assert await watcher.rows("SELECT 1 FROM notifications") == []
+
+
+async def test_a_manager_that_died_after_telling_is_followed_by_one_that_says_the_same(
+    db: Database, watcher: Watcher
+) -> None:
+    class Dies(Recorder):
+        async def notify(self, receiver: ReceiverRecord, notice: Notice) -> Outcome:
+            self.told.append(notice)
+            raise asyncio.CancelledError
+
+    dying, after = Dies(), Recorder()
+    await watcher.fire("errors")
+    item = await claimed(db)
+    with pytest.raises(asyncio.CancelledError):
+        await Flushes(db, dying, SETTINGS).flush(item, {})
+    await watcher.rows("UPDATE alert_groups SET leased_until = now() - interval '1 second'")
+    await drained(loop_of(db, after))
+    assert [notice.id for notice in dying.told + after.told] == [after.told[0].id] * 2
+    ((tries,),) = await watcher.rows("SELECT tries FROM notifications WHERE outcome = 'delivered'")
+    assert tries == 2
+
+
+async def test_a_retry_keeps_its_id_and_news_get_one_of_their_own(db: Database, watcher: Watcher) -> None:
+    notifiers = Recorder([Retryable("away"), Retryable("away"), Retryable("away")])
+    loop = loop_of(db, notifiers)
+    await watcher.rows("UPDATE receivers SET group_by = '{pool}'")
+    await watcher.fire("errors")
+    for _ in range(2):
+        await drained_once(loop)
+        await watcher.rows(_DUE)
+    await watcher.fire("latency")
+    for _ in range(2):
+        await drained_once(loop)
+        await watcher.rows(_DUE)
+    ids = [notice.id for notice in notifiers.told]
+    assert ids[0] == ids[1] != ids[2] == ids[3]
+    assert [len(notice.alerts) for notice in notifiers.told] == [1, 1, 2, 2]
+
+
+async def drained_once(loop: NotificationLoop) -> None:
+    loop.hint()
+    await loop.tick()
+    await loop.idle()
+
+
+async def test_what_is_not_stored_because_the_database_is_away_is_stored_when_it_is_back(
+    db: Database, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await watcher.fire("errors")
+    item = await claimed(db)
+    notifiers = Recorder()
+    flushes, failures = Flushes(db, notifiers, SETTINGS), [OSError("away"), OSError("away")]
+    hot = db.hot
+
+    def flaky() -> Any:
+        if notifiers.told and failures:
+            raise failures.pop()
+        return hot()
+
+    monkeypatch.setattr(db, "hot", flaky)
+    await flushes.flush(item, {})
+    (row,) = await watcher.rows("SELECT id, outcome FROM notifications")
+    assert (UUID(str(row["id"])), row["outcome"]) == (notifiers.told[0].id, "delivered")
