@@ -60,7 +60,7 @@ class Service:
         )
 
 
-def until(check: Callable[[], Any], timeout_s: float = 60.0) -> Any:
+def until(check: Callable[[], Any], timeout_s: float = 180.0) -> Any:
     """The first true answer of `check`."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
