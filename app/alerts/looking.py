@@ -10,6 +10,7 @@ import orjson
 
 from app.alerts import group_sql as sql
 from app.alerts.grouping import Group
+from app.alerts.investigation import report_urls
 from app.alerts.members import Current, Member, Plan, current, from_json, plan, to_json
 from app.alerts.receivers import COLUMNS, ReceiverRecord, RuleRoute
 from app.alerts.records import Alert
@@ -99,8 +100,9 @@ async def _put(connection: HotConnection, members: Sequence[Member]) -> None:
 
 
 async def _current(connection: HotConnection, rules: Mapping[str, RuleRoute], url: str) -> dict[str, Current]:
-    rows = await connection.fetch(sql.STATES)
-    return current(((row["rule"], state_from_json(orjson.loads(row["state"]))) for row in rows), rules, url)
+    states = [(row["rule"], state_from_json(orjson.loads(row["state"]))) for row in await connection.fetch(sql.STATES)]
+    fired = [(rule, state.fingerprint, state.fired_at) for rule, state in states if state.fired_at is not None]
+    return current(states, rules, url, await report_urls(connection, fired, url))
 
 
 def member_of(row: Mapping[str, object]) -> Member:

@@ -46,8 +46,14 @@ class Plan:
     put: list[Member] = field(default_factory=list)
 
 
-def current(instances: Iterable[tuple[str, State]], rules: Mapping[str, RuleRoute], url: str) -> dict[str, Current]:
-    """By fingerprint, the alerts that fire or have fired. `url`: where people reach this service."""
+def current(
+    instances: Iterable[tuple[str, State]],
+    rules: Mapping[str, RuleRoute],
+    url: str,
+    reports: Mapping[tuple[str, str, datetime], str] | None = None,
+) -> dict[str, Current]:
+    """By fingerprint, the alerts that fire or have fired. `url`: where people reach this service. `reports`: where the
+    report on a rule's instance is read that began to fire then; people find it in the annotation `report`."""
     found = dict[str, Current]()
     for rule, state in instances:
         alert = state.alert(f"{url}/v1/alert-rules/{rule}" if url else "")
@@ -55,6 +61,9 @@ def current(instances: Iterable[tuple[str, State]], rules: Mapping[str, RuleRout
             continue
         route = rules.get(rule)
         annotations = alert.annotations if route is None else route.annotated(alert.annotations)
+        report = (reports or {}).get((rule, alert.fingerprint, alert.starts_at))
+        if report is not None:
+            annotations = {**annotations, "report": report}
         found[alert.fingerprint] = Current(rule, replace(alert, annotations=annotations))
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from app.alerts import state_rows
+from app.alerts.actions.registry import check_params
 from app.alerts.explanation import Explained, explain
 from app.alerts.matching import BadMatcher
 from app.alerts.reader import Reader, concerned
@@ -128,6 +129,10 @@ class Rules:
                 raise UnknownSignal(f"{exc}.", extra=_errors(exc.mistakes)) from None
         elif (mistake := by_mistake(rule, signal)) is not None:
             raise _invalid([mistake])
+        try:
+            check_params(rule.action, rule.action_params)
+        except BadRule as exc:
+            raise _invalid(exc.mistakes) from None
         return rule
 
 

@@ -123,6 +123,14 @@ def test_only_what_fires_or_has_is_told(phase: str, there: bool) -> None:
         assert item.alert.url == "https://yard.example/v1/alert-rules/errors"
 
 
+def test_a_report_is_linked_from_the_alert_that_it_is_about() -> None:
+    state = State({"alertname": "slow"}, "firing", "violated", NOW, NOW, NOW)
+    of_now = {("slow", state.fingerprint, NOW): "https://yard.example/v1/alert-reports/1"}
+    of_before = {("slow", state.fingerprint, NOW - timedelta(hours=1)): "https://yard.example/v1/alert-reports/0"}
+    (item,) = current([("slow", state)], {}, "", of_before | of_now).values()
+    assert item.alert.annotations == {"report": "https://yard.example/v1/alert-reports/1"}
+
+
 @given(ALERTS)
 def test_an_alert_is_stored_as_it_is(found: Alert) -> None:
     again = from_json(to_json(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -119,11 +120,29 @@ async def test_a_threshold_is_a_number(client: httpx.AsyncClient, threshold: str
     refused(answer, 400, "malformed_json")
 
 
-async def test_parameters_of_an_action_are_any_json(client: httpx.AsyncClient) -> None:
-    given = {"x": 2**63 - 1, "y": [{"z": None}], "ü": 1e300}
-    made = await put(client, action="webhook", action_params=given)
+async def test_parameters_are_those_of_the_action(client: httpx.AsyncClient) -> None:
+    given = {"by_replicas": 3, "duration_s": 600}
+    made = await put(client, action="scale_up", action_params=given)
     assert made.status_code == 201, made.text
     assert (await client.get("/v1/alert-rules/mine")).json()["action_params"] == given
+
+
+@pytest.mark.parametrize(
+    ("action", "params", "where"),
+    [
+        ("scale_up", {"by": 3}, "action_params.by"),
+        ("scale_up", {"factor": 100}, "action_params.factor"),
+        ("immediate_intervention", {"duration_s": 10**9}, "action_params.duration_s"),
+        ("webhook", {}, "action_params.webhook_id"),
+        (None, {"by_replicas": 1}, "action_params"),
+    ],
+)
+async def test_parameters_that_the_action_does_not_take(
+    client: httpx.AsyncClient, action: str | None, params: dict[str, Any], where: str
+) -> None:
+    answer = await put(client, action=action, action_params=params)
+    refused(answer, 422, "invalid_alert_rule")
+    assert where in json.dumps(answer.json()["errors"])
 
 
 async def test_names(client: httpx.AsyncClient) -> None:

@@ -21,5 +21,5 @@ async def _read(connection: HotConnection, by: By, now: datetime) -> Sequence[Re
 
 
 SIGNALS: tuple[Signal, ...] = (
-    Signal(FAILING_SIGNAL, "", "1 for each receiver that fails for good, 0 for each other.", _read),
+    Signal(FAILING_SIGNAL, "0 or 1", "1 for each receiver that fails for good, 0 for each other.", _read),
 )
