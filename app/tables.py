@@ -2,6 +2,7 @@
 
 from app.alerts import action_models as alert_actions
 from app.alerts import beat_models as alert_beats
+from app.alerts import change_models as changes
 from app.alerts import models as alerts
 from app.alerts import notification_models as notifications
 from app.approvals import models as approvals
@@ -30,6 +31,7 @@ __all__ = [
     "alerts",
     "approvals",
     "auth",
+    "changes",
     "costs",
     "dispatch",
     "events",

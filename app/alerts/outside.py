@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -10,6 +11,8 @@ from pydantic import ValidationError
 
 from app.alerts.notifiers.alert_registry import KINDS, Outside
 from app.alerts.notifiers.alerts import AlertNotifier, Notice, Outcome, Permanent, ReceiverConfig, Retryable
+from app.alerts.notifiers.pagerduty import PagerDutyNotifier
+from app.alerts.notifiers.pagerduty_event import Change
 from app.alerts.receivers import ReceiverRecord
 
 log = structlog.get_logger()
@@ -41,12 +44,31 @@ class Notifiers:
 
     async def notify(self, receiver: ReceiverRecord, notice: Notice) -> Outcome:
         """Tell the receiver; ends within `bound_s`."""
-        notifier, config = self._by_kind.get(receiver.kind), config_of(receiver)
-        if notifier is None or config is None:
+        notifier = self._by_kind.get(receiver.kind)
+        return await self._bounded(
+            receiver, None if notifier is None else lambda config: notifier.notify(config, notice)
+        )
+
+    @property
+    def tells_changes(self) -> list[str]:
+        """The kinds of receivers that are told of changes."""
+        return [name for name, notifier in self._by_kind.items() if isinstance(notifier, PagerDutyNotifier)]
+
+    async def change(self, receiver: ReceiverRecord, change: Change) -> Outcome:
+        """Tell the receiver, whose kind is one of `tells_changes`, of a change; ends within `bound_s`."""
+        notifier = self._by_kind.get(receiver.kind)
+        tell = notifier.change if isinstance(notifier, PagerDutyNotifier) else None
+        return await self._bounded(receiver, None if tell is None else lambda config: tell(config, change))
+
+    async def _bounded(
+        self, receiver: ReceiverRecord, call: Callable[[Any], Coroutine[Any, Any, Outcome]] | None
+    ) -> Outcome:
+        config = config_of(receiver)
+        if call is None or config is None:
             return Permanent(f"The configuration cannot be read as one of kind {receiver.kind}.")
         try:
             async with asyncio.timeout(self.bound_s):
-                return await notifier.notify(config, notice)
+                return await call(config)
         except TimeoutError:
             return Retryable(f"No answer within {self.bound_s:g} s.")
         except Exception as exc:  # a notifier that breaks its word must not stop the others

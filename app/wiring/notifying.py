@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from app.alerts import notification_api, notification_wire, receiver_api, receiver_wire, silence_api, silence_wire
 from app.alerts.alert_clicks import AlertClicks
+from app.alerts.changes import Changes
 from app.alerts.group_service import Groups
 from app.alerts.holding_service import Holding
 from app.alerts.notification_loop import TOPIC, NotificationLoop
@@ -26,7 +27,7 @@ from app.wiring.part import Part
 if TYPE_CHECKING:
     from app.wiring import Yard
 
-GRACE_S = 3.0
+GRACE_S, CHANGES_INTERVAL_S = 3.0, 10.0
 
 
 class Notifying(Part):
@@ -50,7 +51,10 @@ class Notifying(Part):
         self.loop = Loop("notifications", self.notifications.tick, interval_s=settings.flush_interval_s)
         self.notifications.on_free = self.loop.wake
         self.topics[TOPIC] = self._hinted
-        self.loops.append(self.loop)
+        self.changes = Changes(
+            yard.db, self.leader("changes"), self.notifiers, retention_s=settings.retention_s, url=settings.url
+        )
+        self.loops += [self.loop, Loop("changes", self.changes.tick, interval_s=CHANGES_INTERVAL_S)]
 
     def routers(self) -> list[APIRouter]:
         yard = self.yard
