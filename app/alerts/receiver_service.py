@@ -54,6 +54,7 @@ _COUNT = "SELECT count(*) FROM receivers"
 _ESCALATIONS = "SELECT name, escalate_to FROM receivers WHERE escalate_to IS NOT NULL AND name <> $1"
 _UNKNOWN = "SELECT name FROM unnest($1::text[]) AS name WHERE name NOT IN (SELECT name FROM mute_times) LIMIT 1"
 _FORGET_RECEIPTS = "UPDATE alert_groups SET receipt = '', resend_at = NULL WHERE receiver = $1"
+_NAMED_BY = "SELECT name FROM alert_rules WHERE spec::jsonb -> 'receivers' ? $1 ORDER BY name LIMIT 1"
 _ESCALATES_TO = "SELECT name FROM receivers WHERE escalate_to = $1 ORDER BY name LIMIT 1"
 # What was still to be told is named, and nobody is told of it.
 _DROP = """
@@ -169,6 +170,8 @@ class Receivers:
             await connection.execute(_LOCK)
             if user := await connection.fetchval(_ESCALATES_TO, name):
                 raise ReceiverInUse(f"The receiver {user!r} escalates to {name!r}; change that one first.")
+            if rule := await connection.fetchval(_NAMED_BY, name):
+                raise ReceiverInUse(f"The alert rule {rule!r} names {name!r}; change that one first.")
             keys = [row["key"] for row in await connection.fetch(_KEYS, name)]
             await connection.execute(_DROP, name, by.id, [new_id() for _ in keys], keys)
             await connection.execute("DELETE FROM notification_log WHERE receiver = $1", name)

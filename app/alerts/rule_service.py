@@ -38,6 +38,7 @@ RETURNING {COLUMNS}, xmax = 0 AS made
 """  # noqa: S608 - only constants
 _GET = f"SELECT {COLUMNS} FROM alert_rules WHERE name = $1"  # noqa: S608
 _PAGE = f"SELECT {COLUMNS} FROM alert_rules WHERE name > $1 ORDER BY name LIMIT $2"  # noqa: S608
+_MISSING = "SELECT r FROM unnest($1::text[]) AS r WHERE r NOT IN (SELECT name FROM receivers) ORDER BY r"
 _DELETE = f"DELETE FROM alert_rules WHERE name = $1 RETURNING {COLUMNS}"  # noqa: S608
 
 
@@ -80,6 +81,9 @@ class Rules:
         TooManyRules."""
         rule = self._checked(name, spec)
         async with self.db.hot() as connection, connection.transaction():
+            missing = [row["r"] for row in await connection.fetch(_MISSING, list(rule.receivers))]
+            if missing:
+                raise _invalid([Mistake("receivers", f"there is no receiver {', '.join(map(repr, missing))}")])
             row = await connection.fetchrow(_PUT, name, dump_json(spec_of(rule)), enabled, by.id)
             if row is None:
                 raise TooManyRules(f"There are {MAX_RULES} rules already; delete one that is not needed.")

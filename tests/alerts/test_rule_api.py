@@ -89,6 +89,7 @@ async def test_a_rule_is_set_read_replaced_and_deleted(client: httpx.AsyncClient
         ({"matchers": [{"name": "a b", "value": ""}]}, "invalid_alert_rule", {"matchers"}),
         ({"receivers": ["a", "a"]}, "invalid_alert_rule", {"receivers"}),
         ({"receivers": ["no name!"]}, "invalid_alert_rule", {"receivers"}),
+        ({"receivers": ["nobody"]}, "invalid_alert_rule", {"receivers"}),
         ({"annotations": {"summary": "{{ template }}"}}, "invalid_alert_rule", {"annotations.summary"}),
         ({"annotations": {"summary": "x" * 1_000_000}}, "invalid_alert_rule", {"annotations.summary"}),
         ({"annotations": {"summary": "{{ $value" * 400}}, "invalid_alert_rule", {"annotations.summary"}),
@@ -118,6 +119,15 @@ async def test_a_threshold_is_a_number(client: httpx.AsyncClient, threshold: str
     body = f'{{"signal": "success_rate", "comparison": "<", "threshold": {threshold}}}'
     answer = await client.put("/v1/alert-rules/mine", content=body, headers={"Content-Type": "application/json"})
     refused(answer, 400, "malformed_json")
+
+
+async def test_a_receiver_that_a_rule_names_stays(client: httpx.AsyncClient) -> None:
+    config = {"kind": "pagerduty", "config": {"routing_key": "0" * 32}}
+    assert (await client.put("/v1/receivers/on-call", json=config)).status_code == 201
+    assert (await put(client, receivers=["on-call"])).status_code == 201
+    refused(await client.delete("/v1/receivers/on-call"), 409, "receiver_in_use")
+    assert (await put(client, receivers=[])).status_code == 200
+    assert (await client.delete("/v1/receivers/on-call")).status_code == 204
 
 
 async def test_parameters_are_those_of_the_action(client: httpx.AsyncClient) -> None:
