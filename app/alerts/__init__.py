@@ -9,7 +9,7 @@ Watching:
 Telling:
 
     alert_states ──looking.py (one leader)──▶ members.py: groups and their alerts, by receiver
-    a group that is due ──claiming.py (a lease)──▶ steps.py: wait, hold or send ──▶ outside.py ──▶ notifiers/ ──▶ people
+    a due group ──claiming.py (a lease)──▶ steps.py: wait, hold or send ──▶ outside.py ──▶ notifiers/ ──▶ people
         └─ flushing.py, in one transaction: log, notification with its verdicts, receipt, the next flush ◀── outcomes.py
     alert_clicks.py, group_service.py: taken by somebody · escalation.py: by nobody · heartbeats.py · changes.py: deploys
 
@@ -34,6 +34,6 @@ Invariants
 - An approval is posted at least once: a crash between Slack's answer and our note of it posts it again, and the buttons
   of both messages work. No transaction is open while Slack is called. A decision never depends on Slack's answer.
 
-`notifiers/` is the seam of channels, `signals/` that of what can be watched, `actions/` that of what is done: one file a
-member, and one line.
+`notifiers/` is the seam of channels, `signals/` that of what can be watched, `actions/` that of what is done: one file
+a member, and one line.
 """
