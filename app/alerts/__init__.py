@@ -11,7 +11,7 @@ Telling:
     alert_states ──looking.py (one leader)──▶ members.py: groups and their alerts, by receiver
     a due group ──claiming.py (a lease)──▶ steps.py: wait, hold or send ──▶ outside.py ──▶ notifiers/ ──▶ people
         └─ flushing.py, in one transaction: log, notification with its verdicts, receipt, the next flush ◀── outcomes.py
-    alert_clicks.py, group_service.py: taken by somebody · escalation.py: by nobody · heartbeats.py · changes.py: deploys
+    alert_clicks.py, group_service.py: taken by somebody · escalation.py: by nobody · heartbeats.py · changes.py
 
 Answering by itself:
 

@@ -14,10 +14,13 @@ from app.alerts.state import State, to_json
 from app.core.jsonbody import dump_json
 from app.settings import AlertSettings, WebhookSettings
 from app.wiring import Yard
+from tests.alerts.watching import unwatched
 from tests.conftest import running_app, settings_for
 from tests.support.service import Backing
 
 FIRED = datetime(2026, 11, 20, 20, 25, tzinfo=UTC)
+KEPT = {"no_data": "keep", "error": "keep", "severity": "critical"}
+"""Instances stay as a test writes them, whatever managers read of their signal."""
 POOL = {"alertname": "r", "severity": "critical", "pool": "echo"}
 
 _RULE = """
@@ -39,6 +42,7 @@ async def quiet_app(backing: Backing, **sections: Any) -> AsyncIterator[tuple[ht
     }
     settings = settings_for(backing, **{**usual, **sections})
     async with running_app(settings, backing.admin_key) as running:
+        await unwatched(running[1])
         yield running
 
 
@@ -47,7 +51,7 @@ async def put_rule(
 ) -> None:
     """A rule with this action."""
     # An evaluation finds nothing to measure, and leaves it as it is.
-    spec = {"signal": "success_rate", "comparison": "<", "threshold": 0.8, "action": action, "no_data": "keep"}
+    spec = {"signal": "success_rate", "comparison": "<", "threshold": 0.8, "action": action, **KEPT}
     await connection.execute(_RULE, name, dump_json({**spec, "action_params": dict(params or {})}))
 
 

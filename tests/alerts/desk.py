@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from app.settings import AlertSettings, SlackSettings, WebhookSettings
 from app.wiring import Yard
-from tests.alerts.watching import Watcher
+from tests.alerts.watching import Watcher, unwatched
 from tests.conftest import running_app, settings_for
 from tests.fakes.pagerduty import PagerDuty
 from tests.support.service import Backing
@@ -95,6 +95,7 @@ async def desk_of(backing: Backing, **alerts: Any) -> AsyncIterator[Desk]:
     )
     try:
         async with running_app(settings, backing.admin_key) as (client, yard):
+            await unwatched(yard)
             yield Desk(client, yard, Watcher(yard.db), pagerduty, slack, hook)
     finally:
         await pagerduty.stop()

@@ -11,6 +11,7 @@ from typing import Any
 from app.alerts.records import fingerprint
 from app.alerts.state import State, from_json, to_json
 from app.core.db import Database, HotConnection
+from app.wiring import Yard
 
 _RULE = """
 INSERT INTO alert_rules (name, spec, created_by, evaluated_at) VALUES ($1, $2, 'tests', now())
@@ -30,7 +31,9 @@ class Watcher:
         self._db = db
 
     async def rule(self, name: str, **spec: Any) -> None:
-        fields = {"signal": "success_rate", "comparison": "<", "threshold": 0.9, **spec}
+        """One that keeps its instances as they are written here, whatever managers read of their signal."""
+        kept = {"no_data": "keep", "error": "keep", "severity": "critical"}
+        fields = {"signal": "success_rate", "comparison": "<", "threshold": 0.9, **kept, **spec}
         async with self._db.hot() as connection:
             await connection.execute(_RULE, name, json.dumps(fields))
 
@@ -75,3 +78,10 @@ def labels_of(name: str, labels: dict[str, str]) -> dict[str, str]:
 async def _put(connection: HotConnection, rule: str, state: State) -> None:
     await connection.execute(_STATE, rule, state.fingerprint, state.phase, json.dumps(to_json(state)))
     await connection.execute(_WAKE)
+
+
+async def unwatched(yard: Yard) -> None:
+    """This manager evaluates no rules from now on: states are what a test writes."""
+    for loop in yard.watching.loops:
+        if loop.name == "alerts":
+            await loop.stop()
