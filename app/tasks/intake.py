@@ -68,6 +68,8 @@ class Intake:
         """`tightened(pool)`: why each start in it is asked about at present, besides its policy; None: it is not."""
         self._db, self._view, self._hub, self._limits = db, view, hub, limits
         self._approval_expires_s, self._tightened = approval_expires_s, tightened
+        # Where nobody was named to decide, a tenant with one key can still go on.
+        self._usual = Policy(approval_expires_s, self_approval=True)
         self._on_queued, self._on_inserted = on_queued, on_inserted
         self._on_delayed, self._on_freed = on_delayed, on_freed
         self._inserter: Batcher[list[NewTask], set[UUID]] = Batcher(
@@ -213,7 +215,7 @@ class Intake:
             action="start",
             args_json=task.payload,
             submitted_by=task.submitted_by,
-            policy=Policy(self._approval_expires_s) if start is None else approval_policy.tightened(start),
+            policy=self._usual if start is None else approval_policy.tightened(start),
             risk=self._tightened(task.pool),
         )
 
