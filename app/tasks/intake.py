@@ -14,6 +14,7 @@ from app.approvals import policy as approval_policy
 from app.approvals.opening import Opened, Question, open_many
 from app.approvals.payload import NotCanonical, payload_hash
 from app.approvals.policy import Policy
+from app.auth.callers import PROBES_TENANT
 from app.core.batch import Batcher
 from app.core.db import Database, HotConnection
 from app.core.errors import Conflict, Invalid
@@ -152,20 +153,23 @@ class Intake:
         """Whether the task goes the short way; marks it as held or gated."""
         start = self._start_policy(task.pool)
         task.held = start is not None and start.required
-        if not task.held and self._asked_for_now(task.pool, start):
+        if not task.held and self._asked_for_now(task.tenant, task.pool, start):
             # `submit` refuses what nobody could approve. Here it is another task's, or a schedule's: that goes on.
             task.held = approvable(task.payload)
         limit = self._key_limit(task)
         task.gated = limit is not None
         return not task.held and (limit is None or limit.policy == "queue")
 
-    def asks(self, pool: str) -> bool:
-        """Whether what is submitted to this pool now may be held for an approval."""
+    def asks(self, tenant: str, pool: str) -> bool:
+        """Whether what this tenant submits to this pool now may be held for an approval."""
         start = self._start_policy(pool)
-        return (start is not None and start.required) or self._asked_for_now(pool, start)
+        return (start is not None and start.required) or self._asked_for_now(tenant, pool, start)
 
-    def _asked_for_now(self, pool: str, start: Policy | None) -> bool:
-        """Whether people decide, for a while, what the pool's policies let pass."""
+    def _asked_for_now(self, tenant: str, pool: str, start: Policy | None) -> bool:
+        """Whether people decide, for a while, what the pool's policies let pass. Not about probes: they tell whether
+        the pool is well again."""
+        if tenant == PROBES_TENANT:
+            return False
         return self._tightened(pool) is not None or (start is not None and self.asks_people(pool))
 
     def _start_policy(self, name: str) -> Policy | None:
