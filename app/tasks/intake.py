@@ -257,11 +257,13 @@ def check_canonical(task: NewTask) -> None:
 
 def approvable(payload: str) -> bool:
     """Whether people could approve exactly this payload (JSON text)."""
+    if len(payload) > MAX_HELD_BYTES:
+        return False
     try:
         payload_hash("start", parse_json(payload.encode()))
     except NotCanonical:
         return False
-    return len(payload) <= MAX_HELD_BYTES
+    return True
 
 
 async def _insert_whole(connection: HotConnection, groups: Sequence[list[NewTask]]) -> set[UUID]:
