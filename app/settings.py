@@ -92,7 +92,9 @@ class TaskSettings(BaseSettings):
     """Submitting and keeping tasks."""
 
     model_config = _section("TASKS")
-    max_queued: int = Field(100_000, ge=1, description="Queued tasks a pool may hold; past it submit answers 503.")
+    max_queued: int = Field(
+        100_000, ge=1, description="Tasks of a pool that may be queued or held; past it submit answers 503."
+    )
     insert_batch: int = Field(500, ge=1, description="Most submissions written by one statement.")
     sweep_interval_s: float = Field(1.0, gt=0, description="How often due and expired tasks are looked for.")
     retention_s: float = Field(

@@ -12,6 +12,9 @@ SELECT caller, decision, payload_hash, void, reason, source, at FROM approval_vo
 WHERE approval_id = $1 ORDER BY ordinal
 """
 _LIST_COLUMNS = COLUMNS.replace(" args,", " 'null' AS args,").replace(" edited_args,", " NULL AS edited_args,")
+_HELD_STARTS = """
+SELECT count(*) FROM (SELECT FROM approvals WHERE status = 'pending' AND kind = 'start' AND pool = $1 LIMIT $2) h
+"""
 
 
 async def one(connection: HotConnection, tenant: str, approval_id: UUID) -> ApprovalRecord | None:
@@ -58,3 +61,8 @@ async def pending(db: Database) -> int:
     """How many wait for people, of all tenants."""
     async with db.read() as connection:
         return int(await connection.fetchval("SELECT count(*) FROM approvals WHERE status = 'pending'"))
+
+
+async def held_starts(connection: HotConnection, pool: str, cap: int) -> int:
+    """Tasks of a pool that are held until people agree to their start, counted up to `cap`."""
+    return int(await connection.fetchval(_HELD_STARTS, pool, cap))

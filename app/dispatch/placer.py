@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
@@ -32,7 +33,8 @@ class Placer:
     """Owns the slot table, one balancer per pool and the agents' pauses; follows the registry.
 
     `place` takes a slot; whoever gets an agent from it calls `release` once. `on_warm(pool)` is called when an agent's
-    pause is over. `hold(pool)` is what holds a pool back: a cap takes slots from its agents (`capping`).
+    pause is over. `hold(pool)` is what holds a pool back: a cap takes slots from its agents (`capping`), first from
+    those that the registry says are ejected, which all managers know.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class Placer:
         hold: Callable[[str], Hold | None] = lambda _pool: None,
     ) -> None:
         self._hold, self._capped = hold, dict[str, Mapping[str, int]]()  # by pool, what each agent offers
+        self._clock = clock
+        self._redo: asyncio.TimerHandle | None = None
         self._view, self._slots, self._settings = view, slots, settings
         self._rng = random.Random()  # noqa: S311 - a spread, not a secret
         self._pauses = Pauses(self._warm)
@@ -67,19 +71,21 @@ class Placer:
                     for agent in self._view.agents_of(pool).values():
                         self._pauses.end_ejection(agent.key)  # the new one has ejected nobody
         else:
-            agents = {str(agent_id) for agent_id in changes.agents}
-            # Of a capped pool the others offer more or less when one comes or goes.
-            for pool in {found.pool for name in agents if (found := self._agents.get(name) or self._known(name))}:
-                if pool in self._capped:
-                    agents |= {agent.key for agent in self._view.agents_of(pool).values()}
-            self._follow(agents)
+            self._follow(str(agent_id) for agent_id in changes.agents)
 
     def _known(self, agent_id: str) -> AgentRecord | None:
         return self._view.agents.get(UUID(agent_id))
 
     def _follow(self, agent_ids: Iterable[str]) -> None:
+        before = self._capped
         self._capped = {pool: caps for pool in self._view.pools if (caps := self._caps(pool)) is not None}
-        for agent_id in agent_ids:
+        self._look_again()
+        # Of a capped pool the others offer more or less when one comes or goes.
+        dealt_anew = {
+            pool for pool in before.keys() | self._capped.keys() if before.get(pool) != self._capped.get(pool)
+        }
+        others = {agent.key for pool in dealt_anew for agent in self._view.agents_of(pool).values()}
+        for agent_id in others.union(agent_ids):
             agent, known = self._known(agent_id), self._agents.get(agent_id)
             if known is not None and (agent is None or agent.registered_at != known.registered_at):
                 self._forget(known)  # it is gone, or it has started anew
@@ -90,8 +96,25 @@ class Placer:
         hold = self._hold(pool)
         if hold is None or not hold.capped:
             return None
-        slots = [(agent.key, agent.slots) for agent in self._view.agents_of(pool).values() if agent.works]
-        return spread(hold.cap(sum(count for _, count in slots)), slots)
+        agents, now = [agent for agent in self._view.agents_of(pool).values() if agent.works], self._clock.now()
+        slots = [(agent.key, agent.slots) for agent in agents]
+        ejected = {agent.key for agent in agents if agent.is_ejected(now)}
+        return spread(hold.cap(sum(count for _, count in slots)), slots, ejected)
+
+    def _look_again(self) -> None:
+        """Deal the slots of capped pools anew once an agent there is ejected no more: no change of the registry says
+        so."""
+        if self._redo is not None:
+            self._redo.cancel()
+            self._redo = None
+        now = self._clock.now()
+        agents = (agent for pool in self._capped for agent in self._view.agents_of(pool).values())
+        soonest = min(
+            (until for agent in agents if (until := agent.ejected_until) is not None and until > now), default=None
+        )
+        if soonest is not None:
+            left_s = (soonest - now).total_seconds()
+            self._redo = asyncio.get_running_loop().call_later(left_s, self.follow_registry)
 
     def _take_over(self, agent: AgentRecord) -> None:
         pool = self._view.pools.get(agent.pool)
@@ -169,6 +192,8 @@ class Placer:
     def close(self) -> None:
         """Forget the pauses."""
         self._pauses.close()
+        if self._redo is not None:
+            self._redo.cancel()
 
     def started(self, pool: str, agent: AgentRecord, task: TaskView) -> None:
         self.strategies.started(pool, agent.key, task)

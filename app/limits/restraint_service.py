@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ import uuid_utils
 
 from app.core.db import HotConnection
 from app.core.wake import notify
-from app.limits.restraints import Kind, Restraint
+from app.limits.restraints import Hold, Kind, Restraint, hold_of
 
 TOPIC = "restraints"
 COLUMNS = """id, kind, pool, min_priority, max_running, max_share, require_approval, reason, source, created_by,
@@ -38,6 +38,7 @@ WHERE kind = 'emergency' AND ($1::text IS NULL OR pool = $1) AND {STANDING} RETU
 _STANDING = f"""
 SELECT {COLUMNS} FROM restraints WHERE kind = $1 AND {STANDING} ORDER BY started_at, id
 """  # noqa: S608
+_ALL_STANDING = f"SELECT {COLUMNS} FROM restraints WHERE {STANDING} ORDER BY started_at, id"  # noqa: S608
 _EXPIRE = """
 UPDATE restraints SET ended_at = expires_at, ended_by = 'expired'
 WHERE ended_at IS NULL AND expires_at <= clock_timestamp() RETURNING 1
@@ -106,6 +107,12 @@ async def lift(connection: HotConnection, pool: str | None, by: str) -> list[Res
 async def standing(connection: HotConnection, kind: Kind = "emergency") -> Sequence[Restraint]:
     """Those that stand, oldest first."""
     return [Restraint(*row) for row in await connection.fetch(_STANDING, kind)]
+
+
+async def holds(connection: HotConnection, pools: Iterable[str]) -> Mapping[str, Hold | None]:
+    """What holds each of these pools back now."""
+    found = [Restraint(*row) for row in await connection.fetch(_ALL_STANDING)]
+    return {pool: hold_of(found, pool) for pool in pools}
 
 
 async def sweep(connection: HotConnection, keep_s: float) -> None:

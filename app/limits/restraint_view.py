@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from app.core.batch import Batcher
@@ -30,7 +31,7 @@ class EmergencyMode(Unavailable):
 class RestraintView:
     """All that stand as of the last `refresh`; `of` forgets those whose time is over meanwhile.
 
-    `on_change` is called after a refresh that found others than before.
+    `on_change` is called after a refresh that found others than it was last called for, and soon after one is over.
     """
 
     def __init__(self, db: Database, clock: Clock) -> None:
@@ -40,6 +41,7 @@ class RestraintView:
         self._standing: tuple[tuple[Restraint, float], ...] = ()  # with the monotonic time at which it is over
         self._soonest = float("inf")
         self._holds: dict[str, Hold | None] = {}
+        self._told: frozenset[Restraint] = frozenset()  # those that `on_change` was last called for
         self.on_change: Callable[[], None] = lambda: None
 
     async def refresh(self) -> None:
@@ -58,6 +60,8 @@ class RestraintView:
             return None
         if self._clock.monotonic() >= self._soonest:
             self._keep(self._standing)
+            # Not within this call: whoever asks may be in the midst of what `on_change` does.
+            asyncio.get_running_loop().call_soon(self._tell)
         if pool not in self._holds:
             self._holds[pool] = hold_of((item for item, _ in self._standing), pool)
         return self._holds[pool]
@@ -93,12 +97,16 @@ class RestraintView:
         self._soonest = min((until for _, until in self._standing), default=float("inf"))
         self._holds = {}
 
+    def _tell(self) -> None:
+        standing = frozenset(item for item, _ in self._standing)
+        if standing != self._told:
+            self._told = standing
+            self.on_change()
+
     async def _read_for(self, callers: Sequence[None]) -> Sequence[None]:
         async with self._db.read() as connection:
             now = self._clock.monotonic()
             rows = await connection.fetch(_ALL)
-        before = {item for item, _ in self._standing}
         self._keep([(Restraint(*tuple(row)[:-1]), now + row["left_s"]) for row in rows])
-        if before != {item for item, _ in self._standing}:
-            self.on_change()
+        self._tell()
         return callers

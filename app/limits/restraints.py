@@ -71,6 +71,10 @@ class Hold:
             bounds.append(self.max_running)
         return min(bounds)
 
+    def keeps(self, priority: int) -> bool:
+        """Whether no task of this priority starts, whatever runs."""
+        return self.paused or self.sheds(priority) is not None
+
     def sheds(self, priority: int) -> Restraint | None:
         """The restraint that such a task waits for, the strictest; None: it may pass."""
         if priority >= self.min_priority:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from math import ceil
 
@@ -45,7 +45,8 @@ class LimitRecord:
 class LimitsView:
     """All limits as of the last `refresh`, by (kind, name). Read it freely; never change it.
 
-    `rates` are what holds now, a temporary limit's where that is lower; `left_s`: how long such a one still holds.
+    `rates` are what holds now, a temporary limit's where that is lower, with no larger a burst than the operator's;
+    `left_s`: how long such a one still holds.
     """
 
     def __init__(self, db: Database) -> None:
@@ -74,6 +75,9 @@ class LimitsView:
         left_s: dict[tuple[str, str], float] = {}
         for row in temporary:
             key, rate = (row["kind"], row["name"]), Rate(row["rate_per_s"], row["burst"])
+            own = self.limits[key].rate if key in self.limits else None
+            if own is not None:
+                rate = replace(rate, burst=min(rate.burst, own.burst))
             if key not in rates or rate.per_s < rates[key].per_s:
                 rates[key], left_s[key] = rate, row["left_s"]
         self.rates, self.left_s = rates, left_s

@@ -16,6 +16,7 @@ import structlog
 from app.auth.callers import PROBES_TENANT
 from app.core.db import Database
 from app.core.jsonbody import dump_json
+from app.limits import restraint_service
 from app.registry import stops
 from app.slo import probe_sql as sql
 from app.slo import probe_verdict
@@ -38,9 +39,16 @@ async def cancel_late(db: Database, cancel: Cancel) -> int:
     async with db.read() as connection:
         rows = await connection.fetch(sql.LATE, AT_ONCE)
         pools = {row["pool"] for row in rows}
+        holds = await restraint_service.holds(connection, pools)
         stopped = {pool for pool in pools if await stops.standing_of(connection, PROBES_TENANT, pool) is not None}
     for row in rows:
-        code = probe_verdict.why_late(row["status"], parked=row["parked"], stopped=row["pool"] in stopped)
+        hold = holds[row["pool"]]
+        code = probe_verdict.why_late(
+            row["status"],
+            parked=row["parked"],
+            stopped=row["pool"] in stopped,
+            restrained=hold is not None and hold.keeps(row["priority"]),
+        )
         by_code[code].append(row["id"])
     for code, ids in by_code.items():
         await cancel(PROBES_TENANT, ids, probe_verdict.LATE[code], code)

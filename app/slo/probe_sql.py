@@ -46,7 +46,7 @@ TASK_OF_KEY = "SELECT id FROM tasks WHERE tenant = $1 AND idempotency_key = $2"
 
 # Those whose time has run out, with what may keep them.
 LATE = f"""
-SELECT t.id, t.pool, t.status, t.parked_by IS NOT NULL AS parked
+SELECT t.id, t.pool, t.status, t.priority, t.parked_by IS NOT NULL AS parked
 FROM probe_runs r JOIN probes p ON p.id = r.probe_id JOIN tasks t ON t.id = r.task_id
 WHERE r.outcome = 'pending' AND t.status NOT IN ({_FINAL})
   AND clock_timestamp() > t.created_at + make_interval(secs => p.timeout_s)

@@ -22,6 +22,7 @@ LATE: Mapping[str, str] = {
     TIMED_OUT: "There was no answer in time.",
     "probe_stopped": "A stop kept it from running.",
     "probe_unfunded": "It waited for money: a budget of probes has no room.",
+    "probe_restrained": "A pause of its pool, or emergency mode, kept it from starting.",
     "probe_held": "It waited for people to approve its start.",
 }
 """Codes with which a task that ran out of time is cancelled, by what kept it."""
@@ -71,12 +72,15 @@ class Standing:
     stale: bool = False
 
 
-def why_late(status: str, *, parked: bool, stopped: bool) -> str:
-    """With which code to cancel a task whose time has run out."""
+def why_late(status: str, *, parked: bool, stopped: bool, restrained: bool) -> str:
+    """With which code to cancel a task whose time has run out. `restrained`: nothing of its kind starts now; what runs
+    goes on."""
     if stopped:
         return "probe_stopped"
     if status == "held":
         return "probe_held"
+    if restrained and status == "queued":
+        return "probe_restrained"
     return "probe_unfunded" if parked else TIMED_OUT
 
 

@@ -64,6 +64,8 @@ def _why_not(objective: Objective, measures: Collection[Measure]) -> str | None:
     """Why these cannot follow from its budget; None: they can."""
     if measures and objective.scope.pool is None:
         return "it is a pool that is tightened: the objective's scope names one"
+    if measures and (objective.scope.tenant is not None or objective.scope.label_key is not None):
+        return "the whole pool would be tightened: the objective's scope names no tenant and no label"
     if "require_approval" in measures and objective.kind == "latency" and objective.queue_wait:
         return "the time that people take would be latency, and keep the budget exhausted: set queue_wait to false"
     return None
@@ -128,7 +130,8 @@ class Slos:
         if events is None:
             events = self._settings.min_events if old is None else old.min_events
         if measures is None:
-            measures = () if old is None or wanted.objective.scope.pool is None else old.on_exhausted
+            were = () if old is None else old.on_exhausted
+            measures = tuple(item for item in were if _why_not(wanted.objective, (item,)) is None)
         return replace(wanted, min_events=events, on_exhausted=measures)
 
     async def _check(self, connection: HotConnection, objective: Objective, old: SloRecord | None) -> None:

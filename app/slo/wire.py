@@ -143,7 +143,8 @@ class SloIn(BaseModel):
     on_exhausted: list[Measure] = Field(
         default_factory=list,
         max_length=2,
-        description="What the scope's pool may not do by itself while the budget is exhausted.",
+        description="What the scope's pool may not do by itself while the budget is exhausted. Such a scope names a "
+        "pool alone.",
     )
 
     def wanted(self, name: str) -> Wanted:

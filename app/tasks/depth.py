@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.approvals.queries import held_starts
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.errors import Unavailable
@@ -27,7 +28,7 @@ class _Estimate:
 
 
 class Depth:
-    """Refuses submissions past `max_queued` per pool.
+    """Refuses submissions past `max_queued` per pool: of the tasks that are queued or held until people agree to them.
 
     The bound is kept by counts at most 5 s old (0.5 s near the bound) plus what this manager added since, so several
     managers together may overshoot it by what the others accept in that time.
@@ -67,6 +68,7 @@ class Depth:
             return last  # counted a moment ago: full is full
         async with self._db.hot() as connection:
             queued = await queue.depth(connection, pool, self._max + 1)
+            queued += await held_starts(connection, pool, self._max + 1)
         close = queued + count >= CLOSE * self._max
         fresh = _Estimate(queued, 0, now, now + (RECOUNT_CLOSE_S if close else RECOUNT_FAR_S))
         self._estimates[pool] = fresh

@@ -14,6 +14,7 @@ from app.approvals import policy as approval_policy
 from app.approvals.opening import Opened, Question, open_many
 from app.approvals.payload import NotCanonical, payload_hash
 from app.approvals.policy import Policy
+from app.auth.callers import PROBES_TENANT
 from app.core.batch import Batcher
 from app.core.db import Database, HotConnection
 from app.core.errors import Conflict, Invalid
@@ -68,6 +69,8 @@ class Intake:
         """`tightened(pool)`: why each start in it is asked about at present, besides its policy; None: it is not."""
         self._db, self._view, self._hub, self._limits = db, view, hub, limits
         self._approval_expires_s, self._tightened = approval_expires_s, tightened
+        # Where nobody was named to decide, a tenant with one key can still go on.
+        self._usual = Policy(approval_expires_s, self_approval=True)
         self._on_queued, self._on_inserted = on_queued, on_inserted
         self._on_delayed, self._on_freed = on_delayed, on_freed
         self._inserter: Batcher[list[NewTask], set[UUID]] = Batcher(
@@ -150,20 +153,23 @@ class Intake:
         """Whether the task goes the short way; marks it as held or gated."""
         start = self._start_policy(task.pool)
         task.held = start is not None and start.required
-        if not task.held and self._asked_for_now(task.pool, start):
+        if not task.held and self._asked_for_now(task.tenant, task.pool, start):
             # `submit` refuses what nobody could approve. Here it is another task's, or a schedule's: that goes on.
             task.held = approvable(task.payload)
         limit = self._key_limit(task)
         task.gated = limit is not None
         return not task.held and (limit is None or limit.policy == "queue")
 
-    def asks(self, pool: str) -> bool:
-        """Whether what is submitted to this pool now may be held for an approval."""
+    def asks(self, tenant: str, pool: str) -> bool:
+        """Whether what this tenant submits to this pool now may be held for an approval."""
         start = self._start_policy(pool)
-        return (start is not None and start.required) or self._asked_for_now(pool, start)
+        return (start is not None and start.required) or self._asked_for_now(tenant, pool, start)
 
-    def _asked_for_now(self, pool: str, start: Policy | None) -> bool:
-        """Whether people decide, for a while, what the pool's policies let pass."""
+    def _asked_for_now(self, tenant: str, pool: str, start: Policy | None) -> bool:
+        """Whether people decide, for a while, what the pool's policies let pass. Not about probes: they tell whether
+        the pool is well again."""
+        if tenant == PROBES_TENANT:
+            return False
         return self._tightened(pool) is not None or (start is not None and self.asks_people(pool))
 
     def _start_policy(self, name: str) -> Policy | None:
@@ -213,7 +219,7 @@ class Intake:
             action="start",
             args_json=task.payload,
             submitted_by=task.submitted_by,
-            policy=Policy(self._approval_expires_s) if start is None else approval_policy.tightened(start),
+            policy=self._usual if start is None else approval_policy.tightened(start),
             risk=self._tightened(task.pool),
         )
 
@@ -251,11 +257,13 @@ def check_canonical(task: NewTask) -> None:
 
 def approvable(payload: str) -> bool:
     """Whether people could approve exactly this payload (JSON text)."""
+    if len(payload) > MAX_HELD_BYTES:
+        return False
     try:
         payload_hash("start", parse_json(payload.encode()))
     except NotCanonical:
         return False
-    return len(payload) <= MAX_HELD_BYTES
+    return True
 
 
 async def _insert_whole(connection: HotConnection, groups: Sequence[list[NewTask]]) -> set[UUID]:

@@ -119,8 +119,8 @@ class Tasks:
             new_task(caller, item, pool, key, mark, trace)
             for item, pool, key in zip(submissions, pools, keys, strict=True)
         ]
-        for task, pool in zip(new, pools, strict=True):
-            if self._intake.asks(pool.name):
+        for task in new:
+            if self._intake.asks(task.tenant, task.pool):
                 check_canonical(task)
         added = await self._intake.put(new)
         if len(added) < len(new):  # another request with the same key was faster

@@ -136,6 +136,12 @@ async def test_the_history_goes_on_page_by_page_in_the_days_of_its_zone(app: App
         ({"scope": {"label": {"key": "a b", "value": ""}}}, "slo_invalid", "scope.label"),
         ({"on_exhausted": ["freeze_rollouts"]}, "slo_invalid", "on_exhausted"),
         ({**LATENCY, "scope": {"pool": "p"}, "on_exhausted": ["require_approval"]}, "slo_invalid", "on_exhausted"),
+        ({"scope": {"pool": "p", "tenant": "t"}, "on_exhausted": ["freeze_rollouts"]}, "slo_invalid", "on_exhausted"),
+        (
+            {"scope": {"pool": "p", "label": {"key": "a", "value": "b"}}, "on_exhausted": ["require_approval"]},
+            "slo_invalid",
+            "on_exhausted",
+        ),
         ({"on_exhausted": ["panic"]}, "validation_error", "on_exhausted.0"),
         ({"min_events": 0}, "validation_error", "min_events"),
         ({"burn_rules": [{"name": "A"}]}, "validation_error", "burn_rules.0.name"),

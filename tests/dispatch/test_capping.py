@@ -35,3 +35,12 @@ def test_managers_together_own_the_cap(cap: int, agents: dict[str, int], count: 
     dealt = spread(cap, list(agents.items()))
     shares = [owned(agent, given, managers, me) for agent, given in dealt.items() for me in managers]
     assert sum(shares) == min(cap, sum(agents.values()))
+
+
+@given(st.integers(-5, 200), slots, st.sets(st.text("abcdef", min_size=1, max_size=4)))
+def test_the_last_get_what_the_others_have_no_room_for(cap: int, agents: dict[str, int], last: set[str]) -> None:
+    dealt = spread(cap, list(agents.items()), last)
+    assert dealt.keys() == agents.keys()
+    assert sum(dealt.values()) == min(max(0, cap), sum(agents.values()))
+    if any(dealt[agent] for agent in agents if agent in last):
+        assert all(dealt[agent] == agents[agent] for agent in agents if agent not in last)

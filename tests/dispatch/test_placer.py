@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -13,10 +15,13 @@ from app.dispatch.balancers.passive import Passive
 from app.dispatch.executors.base import Refused
 from app.dispatch.placer import Placer
 from app.dispatch.slots import SlotTable
+from app.limits.restraints import Hold
 from app.registry.records import AgentRecord
+from app.registry.view import Changes
 from app.settings import BalancerSettings, DispatchSettings
 from tests.core.database import HandClock
 from tests.dispatch.records import agent_record, pool_record, ready_task, view_of
+from tests.support.waiting import until_async
 
 PATIENCE_S = 5.0
 
@@ -150,3 +155,29 @@ def test_a_large_pool_offers_a_bounded_sample_and_uses_every_agent() -> None:
 def test_tasks_of_an_unknown_pool_stay_queued() -> None:
     placer, _ = placer_over([agent_record()])
     assert placer.place(ready_task("nowhere")) is None
+
+
+async def test_a_cap_leaves_agents_that_are_not_ejected_and_is_dealt_anew_when_that_changes() -> None:
+    first, second = sorted((agent_record(slots=2), agent_record(slots=2)), key=lambda agent: agent.key)
+    slots, clock = SlotTable(), HandClock()
+    slots.set_managers(["me"], "me", active=True)
+    view = view_of([pool_record()], [first, second])
+    hold = Hold((), max_running=2)
+    placer = Placer(view, slots, clock, DispatchSettings(), BalancerSettings(), 1000, lambda _pool: hold)
+
+    def offered() -> tuple[int, ...]:
+        return tuple(facts.slots for agent in (first, second) if (facts := slots.facts(agent.key)) is not None)
+
+    placer.follow_registry()
+    assert offered() == (1, 1)
+    ejected = replace(first, ejected_until=clock.now() + timedelta(seconds=0.05))
+    view.agents[first.id] = view.by_pool["p"][first.id] = ejected
+    placer.follow_registry(Changes({first.id}))
+    assert offered() == (0, 2)
+    clock.forward(1)
+
+    async def anew() -> bool:
+        return offered() == (1, 1)
+
+    await until_async(anew, "its time is over, though no row says so")
+    placer.close()

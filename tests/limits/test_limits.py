@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from app.core.db import Database
+from app.limits import temporary
 from app.limits.gcra import Rate
 from app.limits.service import LimitMisplaced, LimitNotFound, Limits
 from app.limits.view import LimitsView
@@ -56,3 +58,15 @@ async def test_what_is_not_there(db: Database) -> None:
         await limits.get("tenant", "nobody")
     with pytest.raises(LimitNotFound):
         await limits.delete("tenant", "nobody")
+
+
+async def test_a_temporary_rate_lets_no_more_come_at_once_than_the_operator_does(db: Database) -> None:
+    view = LimitsView(db)
+    limits = Limits(db, view)
+    await limits.put("pool", "p", fields(rate_per_s=5.0, burst=2))
+    async with db.hot() as connection:
+        until = await connection.fetchval("SELECT clock_timestamp() + interval '1 hour'")
+        await temporary.begin(connection, uuid4(), "pool", "p", 1.0, until)
+        await temporary.begin(connection, uuid4(), "pool", "q", 1.0, until)
+    await view.refresh()
+    assert view.rates == {("pool", "p"): Rate(1.0, 2), ("pool", "q"): Rate(1.0, 10)}

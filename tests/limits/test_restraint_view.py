@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -104,3 +105,36 @@ async def test_what_people_switch_on_takes_the_place_of_what_they_had(db: Databa
         assert await connection.fetchval("SELECT count(*) FROM restraints WHERE ended_at IS NULL") == 0
         await service.sweep(connection, -3600)
         assert await connection.fetchval("SELECT count(*) FROM restraints") == 0
+
+
+async def test_it_tells_of_what_has_expired_at_once_and_once(db: Database, clock: HandClock) -> None:
+    view = RestraintView(db, clock)
+    changes: list[int] = []
+    view.on_change = lambda: changes.append(view.least("p"))
+    made = await begin(db, "p", min_priority=5, left_s=10)
+    await view.refresh()
+    assert changes == [5]
+    clock.forward(11)
+    assert view.of("p") is None
+    assert changes == [5], "not within the question"
+    await asyncio.sleep(0)
+    assert changes == [5, LOWEST]
+    async with db.hot() as connection:
+        await service.end(connection, made.id, "k")
+    await view.refresh()
+    assert len(changes) == 2
+
+
+async def test_a_refresh_tells_of_what_was_found_to_be_over_before_it(db: Database, clock: HandClock) -> None:
+    view = RestraintView(db, clock)
+    changes: list[int] = []
+    made = await begin(db, "p", max_running=1, left_s=10)
+    await view.refresh()
+    view.on_change = lambda: changes.append(1)
+    async with db.hot() as connection:
+        await service.end(connection, made.id, "k")
+    clock.forward(11)
+    refreshed = asyncio.ensure_future(view.refresh())
+    assert view.of("p") is None
+    await refreshed
+    assert changes == [1]

@@ -94,6 +94,20 @@ async def test_an_exhausted_budget_holds_tasks_until_people_agree_or_it_recovers
     assert (await client.get(f"/v1/tasks/{free}")).json()["status"] == "queued"
 
 
+async def test_a_tenant_with_one_key_can_approve_its_own_start(app: App) -> None:
+    client, yard = app
+    await set_up(client)
+    await ended(yard, failed=1)
+    await judged(yard)
+    only = bearer(await new_key(client, "tasks:write", "tasks:read", "approvals:decide"))
+    held = (await client.post("/v1/tasks", json={"pool": "echo", "payload": 1}, headers=only)).json()
+    assert held["status"] == "held"
+    (approval,) = (await client.get("/v1/approvals", params={"status": "pending"}, headers=only)).json()["items"]
+    body = {"payload_hash": approval["payload_hash"]}
+    answer = await client.post(f"/v1/approvals/{approval['id']}/approve", json=body, headers=only)
+    assert answer.status_code == 200, answer.text
+
+
 async def test_the_hint_reaches_every_manager(backing: Backing) -> None:
     settings = settings_for(backing)
     async with (

@@ -39,6 +39,7 @@ def judged(ended: Ended) -> Verdict:
         (Ended("cancelled", None, 11, "probe_timeout"), "failed", "There was no answer in time."),
         (Ended("cancelled", None, 11, "probe_stopped"), "error", LATE["probe_stopped"]),
         (Ended("cancelled", None, 11, "probe_held"), "error", LATE["probe_held"]),
+        (Ended("cancelled", None, 11, "probe_restrained"), "error", LATE["probe_restrained"]),
         (Ended("cancelled", None, 11, "probe_unfunded"), "error", LATE["probe_unfunded"]),
         (Ended("cancelled", None, 1, "cancelled", "no"), "error", "Its task was cancelled: no"),
         (Ended("cancelled"), "error", "Its task was cancelled."),
@@ -88,20 +89,27 @@ def test_what_cannot_be_checked_is_an_error_and_holds_up_no_other(changed: dict[
 
 
 @pytest.mark.parametrize(
-    ("status", "parked", "stopped", "code"),
+    ("status", "parked", "stopped", "restrained", "code"),
     [
-        ("queued", False, False, "probe_timeout"),
-        ("running", False, False, "probe_timeout"),
-        ("waiting", False, False, "probe_timeout"),
-        ("queued", True, False, "probe_unfunded"),
-        ("held", False, False, "probe_held"),
-        ("held", True, False, "probe_held"),
-        ("queued", False, True, "probe_stopped"),
-        ("held", True, True, "probe_stopped"),
+        ("queued", False, False, False, "probe_timeout"),
+        ("running", False, False, False, "probe_timeout"),
+        ("waiting", False, False, False, "probe_timeout"),
+        ("queued", True, False, False, "probe_unfunded"),
+        ("held", False, False, False, "probe_held"),
+        ("held", True, False, False, "probe_held"),
+        ("queued", False, True, False, "probe_stopped"),
+        ("held", True, True, False, "probe_stopped"),
+        ("queued", False, True, True, "probe_stopped"),
+        ("queued", False, False, True, "probe_restrained"),
+        ("queued", True, False, True, "probe_restrained"),
+        ("held", False, False, True, "probe_held"),
+        ("running", False, False, True, "probe_timeout"),
     ],
 )
-def test_what_keeps_a_task_beyond_its_time(status: str, parked: bool, stopped: bool, code: str) -> None:
-    assert why_late(status, parked=parked, stopped=stopped) == code
+def test_what_keeps_a_task_beyond_its_time(
+    status: str, parked: bool, stopped: bool, restrained: bool, code: str
+) -> None:
+    assert why_late(status, parked=parked, stopped=stopped, restrained=restrained) == code
     assert code in LATE
 
 

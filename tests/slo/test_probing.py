@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from aiohttp import web
 
 from app.alerts.reading import Sample, Unanswered
+from app.limits import restraint_service
 from tests.api.verbs import Gate, put_pool, register, until
 from tests.conftest import running_app, settings_for
 from tests.slo.probe_desk import Desk
@@ -153,6 +155,32 @@ async def test_a_start_that_people_must_approve_is_an_error(desk: Desk, agents: 
     await desk.put(timeout_s=0.3)
     run = await desk.run()
     assert (run["outcome"], run["reason"]) == ("error", "It waited for people to approve its start.")
+
+
+@pytest.mark.parametrize("fields", [{"max_running": 0}, {"min_priority": 1}])
+async def test_what_holds_the_pool_back_is_an_error(desk: Desk, fields: dict[str, Any]) -> None:
+    await hold_back(desk, **fields)
+    await desk.put(timeout_s=0.3)
+    run = await desk.run()
+    why = "A pause of its pool, or emergency mode, kept it from starting."
+    assert (run["outcome"], run["reason"]) == ("error", why)
+
+
+async def test_an_emergency_holds_no_probe(desk: Desk, agents: Any) -> None:
+    await agent_of(desk, agents)
+    await put_pool(desk.client, approvals={"start": {"required": False}})
+    await hold_back(desk, require_approval=True)
+    await desk.yard.durable.restraints.refresh()
+    await desk.put()
+    assert (await desk.run())["outcome"] == "passed"
+
+
+async def hold_back(desk: Desk, **fields: Any) -> None:
+    async with desk.yard.db.hot() as connection:
+        until: datetime = await connection.fetchval("SELECT clock_timestamp() + interval '1 hour'")
+        await restraint_service.begin(
+            connection, uuid4(), "emergency", "echo", fields, reason="r", source="person", by="k", expires_at=until
+        )
 
 
 async def test_a_task_that_somebody_cancels_is_an_error(desk: Desk, agents: Any) -> None:

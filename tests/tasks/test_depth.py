@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from app.approvals.opening import Question, open_many, supersede
+from app.approvals.policy import Policy
 from app.core.db import Database
 from app.tasks.depth import RECOUNT_CLOSE_S, RECOUNT_FAR_S, Depth, QueueFull
 from tests.core.database import HandClock
@@ -59,3 +61,18 @@ async def test_a_batch_over_two_pools_leaves_no_trace_in_one_when_the_other_is_f
         with pytest.raises(QueueFull):
             await depth.admit({"a": 6, "b": 11})
     await depth.admit({"a": 10})
+
+
+async def test_held_tasks_fill_it_too_until_they_end(db: Database, clock: HandClock) -> None:
+    held = tasks(6, held=True)
+    await insert(db, *held, *tasks(3))
+    questions = [Question(new.id, "t", "p", "start", "start", "start", "{}", "key", Policy(60.0)) for new in held]
+    async with db.hot() as connection, connection.transaction():
+        await open_many(connection, questions)
+    depth = Depth(db, clock, 10)
+    with pytest.raises(QueueFull):
+        await depth.admit({"p": 2})
+    async with db.hot() as connection, connection.transaction():
+        await supersede(connection, [held[0].id], "cancelled")
+    clock.forward(RECOUNT_CLOSE_S)
+    await depth.admit({"p": 2})

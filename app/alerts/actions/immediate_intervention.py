@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import floor
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -11,13 +12,23 @@ from app.alerts.actions.base import ActionParams, Ask, Begun, NothingToDo
 from app.core.db import HotConnection
 from app.limits import restraint_service
 
+_SLOTS = """
+SELECT COALESCE(sum(slots), 0) FROM agents WHERE pool = $1 AND status IN ('idle', 'busy')
+"""
+
 
 class InterventionParams(ActionParams):
     """What emergency mode does. Null: it does not do that."""
 
     scope: Literal["pool", "installation"] = Field("pool", description="The alert's pool, or all pools.")
     min_priority: int | None = Field(0, ge=-1000, le=1001, description="What is below is not taken in or started.")
-    max_share: float | None = Field(0.5, gt=0, le=1, description="So much of a pool's slots work at once.")
+    max_share: float | None = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="So much of a pool's slots work at once: of those it has when this begins; of all "
+        "pools, of those that each has now.",
+    )
     max_running: int | None = Field(None, ge=1, le=1_000_000, description="So many tasks of a pool run at once.")
     require_approval: bool = Field(True, description="People decide what policies would let pass.")
 
@@ -36,6 +47,8 @@ class ImmediateIntervention:
         pool = ask.pool if params.scope == "pool" else None
         if pool == "":
             raise NothingToDo("The alert names no pool; with the scope `installation` it holds all of them back.")
+        if pool is not None:
+            params = counted(params, int(await connection.fetchval(_SLOTS, pool)))
         await restraint_service.begin(
             connection,
             ask.id,
@@ -52,6 +65,15 @@ class ImmediateIntervention:
 
     async def end(self, connection: HotConnection, ask: Ask, facts: Mapping[str, Any], why: str) -> None:
         await restraint_service.end(connection, ask.id, why)
+
+
+def counted(params: InterventionParams, slots: int) -> InterventionParams:
+    """The share as so many of a pool's slots, at least one: agents that start meanwhile do not undo it. While there are
+    none there is nothing to count, and it stays a share."""
+    if params.max_share is None or slots == 0:
+        return params
+    most = max(1, floor(params.max_share * slots + 1e-9))
+    return params.model_copy(update={"max_share": None, "max_running": min(most, params.max_running or most)})
 
 
 def told(params: InterventionParams) -> str:
