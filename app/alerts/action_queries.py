@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from app.alerts.answering import Answer
+from app.alerts.answering import INVESTIGATION, NO_EVIDENCE, Answer
 from app.core.db import HotConnection
 from app.core.jsonbody import dump_json
 
@@ -28,11 +28,13 @@ LEFT JOIN alert_actions a ON a.rule = s.rule AND a.fingerprint = s.fingerprint
   AND a.fired_at = (s.state->>'fired_at')::timestamptz
 WHERE {_FIRING} AND r.spec->>'action' IS NOT NULL
   AND (a.id IS NULL OR (a.status = 'retrying' AND a.due_at <= clock_timestamp()))
-ORDER BY 3, 1, 2 LIMIT $1
+ORDER BY r.spec->>'action' = '{INVESTIGATION}', 3, 1, 2 LIMIT $1
 """  # noqa: S608 - only constants
 _OPEN = f"""
 SELECT a.id, a.rule, a.fingerprint, a.fired_at, a.action, a.labels, a.status, a.until_resolved, a.expires_at, a.value,
   a.facts, COALESCE({_FIRING} AND (s.state->>'fired_at')::timestamptz = a.fired_at, false) AS firing,
+  COALESCE((s.state->>'fired_at')::timestamptz > a.fired_at
+    OR (s.phase = 'resolved' AND s.state->>'reason' <> ALL($1::text[])), false) AS cleared,
   CASE WHEN r.enabled THEN r.spec->>'action' END AS rule_action
 FROM alert_actions a LEFT JOIN alert_states s ON s.rule = a.rule AND s.fingerprint = a.fingerprint
   LEFT JOIN alert_rules r ON r.name = a.rule
@@ -132,6 +134,7 @@ class Standing:
 
     answer: Answer
     firing: bool
+    cleared: bool
     rule_action: str | None
 
 
@@ -161,7 +164,7 @@ class Account:
 
 
 async def unanswered(connection: HotConnection, limit: int) -> list[Unanswered]:
-    """Those that began to fire first come first."""
+    """Those that began to fire first come first, but those to investigate last: that takes longest."""
     return [_unanswered(row) for row in await connection.fetch(_MISSING, limit)]
 
 
@@ -174,10 +177,10 @@ def _unanswered(row: asyncpg.Record) -> Unanswered:
 async def open_answers(connection: HotConnection) -> list[Standing]:
     """All that may have to end, those that expire first first."""
     found = []
-    for row in await connection.fetch(_OPEN):
+    for row in await connection.fetch(_OPEN, NO_EVIDENCE):
         values = _read(row)
-        firing, rule_action = values.pop("firing"), values.pop("rule_action")
-        found.append(Standing(Answer(**values), firing, rule_action))
+        beside = {name: values.pop(name) for name in ("firing", "cleared", "rule_action")}
+        found.append(Standing(Answer(**values), **beside))
     return found
 
 

@@ -8,10 +8,17 @@ from typing import Any, Literal
 from uuid import UUID
 
 from app.alerts.actions.base import Ask
+from app.alerts.confidence import Finding
+from app.alerts.reading import Missing
 from app.alerts.records import Labels
 
 type Why = Literal["expired", "rule_changed", "resolved"]
 
+NO_EVIDENCE: tuple[Finding | Missing, ...] = ("too_few_events", "not_confident", "no_data", "error", "vanished")
+"""Where an alert is resolved for one of these, nobody knows that all is well: what answers it may be why nothing ends.
+"""
+
+INVESTIGATION = "performance_investigation"
 MAX_TRIES = 6
 FIRST_RETRY_S, MAX_RETRY_S = 2.0, 60.0
 END_RETRY_S = 30.0
@@ -39,17 +46,18 @@ class Answer:
         return Ask(self.id, self.rule, self.fingerprint, self.fired_at, self.labels, self.expires_at, self.value)
 
 
-def over(answer: Answer, *, firing: bool, rule_action: str | None, now: datetime) -> Why | None:
+def over(answer: Answer, *, firing: bool, cleared: bool, rule_action: str | None, now: datetime) -> Why | None:
     """Why it is over; None: it goes on.
 
-    `firing`: the very instance that it answers still fires. `rule_action`: what its rule asks for now; None: nothing,
-    or the rule is gone.
+    `firing`: the very instance that it answers still fires; `cleared`: it does not, and that is known by numbers, or it
+    fires anew. Between the two the answer stands until its bound. `rule_action`: what its rule asks for now; None:
+    nothing, or the rule is gone.
     """
     if answer.expires_at <= now:
         return "expired"
     if rule_action != answer.action:
         return "rule_changed"
-    if not firing and (answer.until_resolved or answer.status == "retrying"):
+    if (cleared and answer.until_resolved) or (not firing and answer.status == "retrying"):
         return "resolved"
     return None
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -27,6 +28,7 @@ from app.alerts.reading import Reading
 from app.alerts.records import fingerprint
 from app.alerts.rule import BadRule, Rule
 from app.alerts.rule_spec import rule_of
+from app.alerts.signals.base import Memo
 from app.alerts.state import State
 from app.alerts.state_rows import StoredRule
 from app.alerts.telemetry import ALERTS, EVALUATED, EVALUATION_ERRORS
@@ -45,6 +47,14 @@ TOPIC = "alerts"
 PURGE_EVERY_S = 600.0
 AT_ONCE = 100
 """Series and instances that are judged here. More of them take long enough that others would wait: a thread does it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What was read in it, by signal and what it is split by."""
+
+    reads: dict[tuple[str, str], Read]
+    memo: Memo
 
 
 class Evaluation:
@@ -68,10 +78,10 @@ class Evaluation:
         """Evaluate every rule once."""
         async with self._db.read() as connection:
             rules = await state_rows.rules(connection)
-        reads: dict[tuple[str, str], Read] = {}
+        found = _Pass({}, {})
         for stored in rules:
             if stored.enabled:
-                await self._survive(stored, reads)
+                await self._survive(stored, found)
         async with self._db.read() as connection:
             orphaned = await state_rows.orphaned(connection)
         for name in orphaned:
@@ -83,10 +93,10 @@ class Evaluation:
         async with self._db.hot() as connection:
             return await state_rows.purge(connection, self._keep_s)
 
-    async def _survive(self, stored: StoredRule, reads: dict[tuple[str, str], Read]) -> None:
+    async def _survive(self, stored: StoredRule, found: _Pass) -> None:
         """A rule that cannot be judged is its own trouble, and no other's."""
         try:
-            await self._evaluate(stored, reads)
+            await self._evaluate(stored, found)
         except DATABASE_AWAY:
             raise
         except Exception as exc:
@@ -98,14 +108,14 @@ class Evaluation:
             async with self._db.hot() as connection:
                 await state_rows.note(connection, stored.name, text)
 
-    async def _evaluate(self, stored: StoredRule, reads: dict[tuple[str, str], Read]) -> None:
+    async def _evaluate(self, stored: StoredRule, found: _Pass) -> None:
         rule = rule_of(stored.name, stored.spec)
         key = (rule.signal, rule.by)
-        if key not in reads:
-            reads[key] = await self._reader.read(rule)
+        if key not in found.reads:
+            found.reads[key] = await self._reader.read(rule, found.memo)
         reach("alerts.read")
         async with self._db.hot() as connection, connection.transaction():
-            await evaluate(connection, stored.name, reads[key])
+            await evaluate(connection, stored.name, found.reads[key])
             reach("alerts.judged")
 
     async def _resolve(self, name: str) -> None:

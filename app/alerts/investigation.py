@@ -6,15 +6,23 @@ Reads join other domains' tables, and write none of theirs.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import orjson
+import structlog
 
 from app.core.db import HotConnection
 from app.core.jsonbody import dump_bytes
 
+log = structlog.get_logger()
+
+SECTION_TIMEOUT = "3s"
+MAX_FAILED = 3
+"""So long a statement may take. After so many sections that failed the rest is left out unread."""
 MAX_BYTES = 262_144
 MAX_POOLS, MAX_AGENTS, MAX_TYPES, MAX_PRIORITIES = 3, 50, 20, 20
 MAX_TEXT = 500
@@ -88,18 +96,20 @@ JOIN alert_reports r USING (rule, fingerprint, fired_at)
 
 
 async def capture(connection: HotConnection, pool: str, window_s: float, slowest: int, live: Live) -> dict[str, Any]:
-    """The report on a pool; without one, on those that worked most. Sections that are too large are named in
-    `left_out`."""
-    pools = [pool] if pool else [row["pool"] for row in await connection.fetch(_BUSIEST, window_s, MAX_POOLS)]
+    """The report on a pool; without one, on those that worked most, in the caller's transaction. Sections that are too
+    large or could not be read are named in `left_out`."""
+    await connection.execute(f"SET LOCAL statement_timeout = '{SECTION_TIMEOUT}'")
+    sections = _Sections(connection, [])
+    pools = [pool]
+    if not pool:
+        pools = [row["pool"] for row in await sections.rows("pools", _BUSIEST, window_s, MAX_POOLS) or ()]
     report: dict[str, Any] = {
         "captured_at": await connection.fetchval("SELECT clock_timestamp()"),
         "window_s": window_s,
         "manager": dict(await live("")),
-        "pools": {},
-        "left_out": [],
+        "pools": {name: await _of_pool(sections, name, window_s, slowest, live) for name in pools},
+        "left_out": sections.failed,
     }
-    for name in pools:
-        report["pools"][name] = await _of_pool(connection, name, window_s, slowest, live)
     return bounded(report)
 
 
@@ -118,32 +128,51 @@ def bounded(report: dict[str, Any], max_bytes: int = MAX_BYTES) -> dict[str, Any
     return found
 
 
-async def _of_pool(connection: HotConnection, pool: str, window_s: float, slowest: int, live: Live) -> dict[str, Any]:
-    row = await connection.fetchrow(_POOL, pool)
-    if row is None:
+@dataclass(frozen=True, slots=True)
+class _Sections:
+    """Reads one section after the other, each in a savepoint: one that fails is named, and takes no other with it."""
+
+    connection: HotConnection
+    failed: list[str]
+
+    async def rows(self, section: str, query: str, *values: object) -> list[dict[str, Any]] | None:
+        """None: it is left out."""
+        if len(self.failed) < MAX_FAILED:
+            try:
+                async with self.connection.transaction():
+                    return [dict(row) for row in await self.connection.fetch(query, *values)]
+            except (asyncpg.PostgresError, TimeoutError) as exc:
+                log.warning("report_section_not_read", section=section, error=repr(exc))
+        self.failed.append(section)
+        return None
+
+
+async def _of_pool(sections: _Sections, pool: str, window_s: float, slowest: int, live: Live) -> dict[str, Any]:
+    async def rows(section: str, query: str, *values: object) -> list[dict[str, Any]] | None:
+        return await sections.rows(f"{pool}.{section}", query, pool, *values)
+
+    found = await rows("pool", _POOL)
+    if found == []:
         return {"pool": None}
-    scaling = await connection.fetchrow(_SCALING, pool)
-    statuses = {item["status"]: item["n"] for item in await connection.fetch(_STATUSES, pool)}
-    priorities = await _rows(connection, _QUEUE, pool, MAX_PRIORITIES)
-    return {
-        "pool": {**dict(row), "scale": orjson.loads(row["scale"]), "conditions": orjson.loads(row["conditions"])},
-        "queue": {"tasks": statuses, "priorities": priorities},
-        "scaling": None if scaling is None else _read(dict(scaling), "decision"),
-        "agents": await _rows(connection, _AGENTS, pool, window_s, MAX_AGENTS),
-        "types": await _rows(connection, _TYPES, pool, window_s, MAX_TYPES),
-        "errors": await _rows(connection, _ERRORS, pool, window_s, MAX_TYPES),
-        "slowest": await _rows(connection, _SLOWEST, pool, window_s, slowest),
+    statuses = await rows("queue", _STATUSES)
+    priorities = None if statuses is None else await rows("queue", _QUEUE, MAX_PRIORITIES)
+    scaling = await rows("scaling", _SCALING)
+    told = {
+        "pool": _read(found[0], "scale", "conditions") if found else None,
+        "queue": {"tasks": {item["status"]: item["n"] for item in statuses or ()}, "priorities": priorities},
+        "scaling": _read(scaling[0], "decision") if scaling else None,
+        "agents": await rows("agents", _AGENTS, window_s, MAX_AGENTS),
+        "types": await rows("types", _TYPES, window_s, MAX_TYPES),
+        "errors": await rows("errors", _ERRORS, window_s, MAX_TYPES),
+        "slowest": await rows("slowest", _SLOWEST, window_s, slowest),
         **await live(pool),
     }
+    return {name: section for name, section in told.items() if f"{pool}.{name}" not in sections.failed}
 
 
-async def _rows(connection: HotConnection, query: str, *values: object) -> list[dict[str, Any]]:
-    return [dict(row) for row in await connection.fetch(query, *values)]
-
-
-def _read(row: dict[str, Any], name: str) -> dict[str, Any]:
-    """A column of JSON, which the driver gives as text."""
-    return {**row, name: None if row[name] is None else orjson.loads(row[name])}
+def _read(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Columns of JSON, which the driver gives as text."""
+    return {**row, **{name: None if row[name] is None else orjson.loads(row[name]) for name in names}}
 
 
 async def keep(

@@ -3,6 +3,7 @@ answer too: an `error` for every series of that signal, and of no other."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ import structlog
 
 from app.alerts.reading import Reading, Unanswered
 from app.alerts.rule import Rule
-from app.alerts.signals.base import By, Signal
+from app.alerts.signals.base import By, Memo, Signal
 from app.alerts.telemetry import EVALUATION_ERRORS
 from app.core.db import Database
 
@@ -21,6 +22,8 @@ MAX_INSTANCES = 1_000
 """Series that one rule may be about."""
 
 MAX_ERROR = 500
+GRACE_S = 0.5
+"""A statement that takes too long is given up by the database, which says so, before the whole reading is."""
 
 _NOW = "SELECT clock_timestamp()"
 
@@ -63,27 +66,29 @@ class Reader:
 
     def __init__(self, db: Database, signals: Mapping[str, Signal], timeout_s: float) -> None:
         self._db, self.signals, self._timeout_s = db, signals, timeout_s
-        self._failing: set[tuple[str, str]] = set()
+        self._failing: set[tuple[str, By]] = set()
 
-    async def read(self, rule: Rule) -> Read:
-        """The rule's signal, now. Raises what the database raises where it is away altogether."""
+    async def read(self, rule: Rule, memo: Memo | None = None) -> Read:
+        """The rule's signal, now. `memo`: of one pass over many rules. Raises what the database raises where it is away
+        altogether."""
         async with self._db.read() as connection:
             now: datetime = await connection.fetchval(_NOW)
         signal = self.signals.get(rule.signal)
         if signal is None:
             return Read(rule.signal, rule.by, error(f"there is no signal {rule.signal!r}"), now)
-        return Read(rule.signal, rule.by, await self._answer(signal, rule.by, now), now)
+        return Read(rule.signal, rule.by, await self._answer(signal, By.of(rule.by, memo), now), now)
 
-    async def _answer(self, signal: Signal, by: str, now: datetime) -> Sequence[Reading]:
+    async def _answer(self, signal: Signal, by: By, now: datetime) -> Sequence[Reading]:
         try:
             async with self._db.read() as connection, connection.transaction(readonly=True):
                 await connection.execute("SELECT set_config('statement_timeout', $1, true)", self._timeout)
-                readings = await signal.read(connection, By.of(by), now)
+                async with asyncio.timeout(self._timeout_s + GRACE_S):
+                    readings = await signal.read(connection, by, now)
         except Exception as exc:
             EVALUATION_ERRORS.labels("signal").inc()
             if (signal.name, by) not in self._failing:
                 self._failing.add((signal.name, by))
-                log.warning("signal_not_read", signal=signal.name, by=by, error=repr(exc))
+                log.warning("signal_not_read", signal=signal.name, by=str(by), error=repr(exc))
             return error(f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__)
         self._failing.discard((signal.name, by))
         return readings

@@ -22,7 +22,7 @@ from app.alerts import action_queries as accounts
 from app.alerts.action_queries import Unanswered
 from app.alerts.actions.base import Action, ActionParams, Ask, Begun, NothingToDo
 from app.alerts.actions.registry import KINDS, read_params
-from app.alerts.answering import END_RETRY_S, Answer, over, retry_s
+from app.alerts.answering import END_RETRY_S, INVESTIGATION, Answer, over, retry_s
 from app.alerts.rule import BadRule
 from app.alerts.telemetry import ACTIONS
 from app.core.clock import Clock
@@ -34,7 +34,8 @@ from app.scaling import raised
 
 log = structlog.get_logger()
 
-AT_ONCE = 100
+AT_ONCE, INVESTIGATIONS_AT_ONCE = 100, 2
+"""So many alerts are answered in a pass. The next one sees first what is over by then, and what is quickly answered."""
 FORGET_EVERY_S = 3600.0
 MAX_DETAIL = 1000
 
@@ -62,17 +63,19 @@ class Responses:
         await self._end_what_is_over()
         async with self._db.read() as connection:
             alerts = await accounts.unanswered(connection, AT_ONCE)
-        for alert in alerts:
+        investigations = [alert for alert in alerts if alert.action == INVESTIGATION]
+        left = len(alerts) == AT_ONCE or len(investigations) > INVESTIGATIONS_AT_ONCE
+        for alert in alerts[: len(alerts) - len(investigations)] + investigations[:INVESTIGATIONS_AT_ONCE]:
             await self._answer(alert)
         await self._forget()
-        return 0.0 if len(alerts) == AT_ONCE else None
+        return 0.0 if left else None
 
     async def _end_what_is_over(self) -> None:
         async with self._db.read() as connection:
             now = await connection.fetchval("SELECT clock_timestamp()")
             standing = await accounts.open_answers(connection)
         for item in standing:
-            why = over(item.answer, firing=item.firing, rule_action=item.rule_action, now=now)
+            why = over(item.answer, firing=item.firing, cleared=item.cleared, rule_action=item.rule_action, now=now)
             if why is None:
                 continue
             try:

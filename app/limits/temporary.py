@@ -24,10 +24,18 @@ BURST_S = 10.0
 
 
 async def begin(
-    connection: HotConnection, limit_id: UUID, kind: str, name: str, rate_per_s: float, expires_at: datetime
+    connection: HotConnection,
+    limit_id: UUID,
+    kind: str,
+    name: str,
+    rate_per_s: float,
+    expires_at: datetime,
+    *,
+    least_burst: int,
 ) -> None:
-    """Keep a tenant or pool to this rate until then. Doing it twice changes nothing."""
-    burst = max(1, ceil(rate_per_s * BURST_S))
+    """Keep a tenant or pool to this rate until then; `least_burst` or more may come at once. Doing it twice changes
+    nothing."""
+    burst = max(least_burst, ceil(rate_per_s * BURST_S))
     await connection.execute(_BEGIN, limit_id, kind, name, rate_per_s, burst, expires_at)
     await notify(connection, TOPIC)
 

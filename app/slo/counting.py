@@ -35,7 +35,7 @@ class Counting:
 
     async def forward(self, slo: SloRecord, now: datetime) -> None:
         """Count what ended up to now, and again what may have changed; then settle what nobody judged in time."""
-        until = slo.counted_until or now
+        until = min(slo.counted_until or now, now)
         if slo.counted_from is None:
             until = progress.first_minute(now) + timedelta(seconds=progress.LATE_S)
         elif slo.objective.kind == "accuracy":
@@ -120,7 +120,8 @@ async def _replace(
     found = await counts.read(connection, slo.objective, span, now)
     await buckets.replace(connection, slo_id, span, found)
     reach("slo.replaced")
-    begun, until = slo.counted_from or span.start, slo.counted_until or span.end
+    # What lies after now is from before the clock was set back: it was counted empty.
+    begun, until = slo.counted_from or span.start, min(slo.counted_until or span.end, now)
     if counted_from is not None:
         begun = min(begun, counted_from)
     if counted_until is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+import asyncpg
 import structlog
 from prometheus_client import Counter
 
@@ -30,16 +31,21 @@ PRUNE_EVERY_S = 600.0
 PRUNE_BATCH = 5_000
 MORE_S = 0.05
 
+_GIVEN_UP = (TimeoutError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
+"""A statement took too long, or somebody else had the objective's row for too long."""
+
 LATE = Counter("yard_slo_slow", "Counts of objectives that were given up because they took too long.")
 
 
 class SloLoop:
     """`tasks_kept_s`: so long are tasks kept after their end; 0: for ever."""
 
-    def __init__(self, db: Database, clock: Clock, leader: Leader, *, tasks_kept_s: float) -> None:
+    def __init__(
+        self, db: Database, clock: Clock, leader: Leader, *, tasks_kept_s: float, prune_batch: int = PRUNE_BATCH
+    ) -> None:
         self._db, self._clock, self._leader = db, clock, leader
         self._counting = Counting(db, tasks_kept_s, clock.monotonic)
-        self._prune_at = 0.0
+        self._prune_at, self._prune_batch = 0.0, prune_batch
 
     async def tick(self) -> float | None:
         """One pass, if this manager leads; another at once where the past is not counted yet."""
@@ -69,7 +75,7 @@ class SloLoop:
     async def _forward(self, slo: SloRecord, now: datetime) -> None:
         try:
             await self._counting.forward(slo, now)
-        except TimeoutError:  # shorter stretches are counted the next time; the other objectives do not wait
+        except _GIVEN_UP:  # shorter stretches are counted the next time; the other objectives do not wait
             LATE.inc()
             log.warning("slo_count_slow", slo=slo.name, owner=slo.owner)
 
@@ -86,7 +92,7 @@ class SloLoop:
     async def _back(self, slo: SloRecord, now: datetime) -> bool:
         try:
             return await self._counting.backward(slo, now)
-        except TimeoutError:
+        except _GIVEN_UP:
             LATE.inc()
             log.warning("slo_count_slow", slo=slo.name, owner=slo.owner)
             return True
@@ -116,16 +122,22 @@ class SloLoop:
             log.warning("slo_tightened", slo=slo.name, owner=slo.owner, pool=pool, begun=begun, lifted=lifted)
 
     async def _prune(self, slos: Sequence[SloRecord], now: datetime) -> None:
-        """Drop what no window needs, a batch of each objective now and then; and verdicts about tasks that are gone."""
+        """Drop what no window needs, a batch of each objective now and then; and verdicts about tasks that are gone.
+        Where a batch was full there is more, which goes at the next pass."""
         if self._clock.monotonic() < self._prune_at:
             return
+        more = False
         for slo in slos:
-            async with self._db.read() as connection:
-                await connection.execute(
-                    sql.DROP, slo.id, progress.dropped_before(slo.objective, slo.rules, now), PRUNE_BATCH
-                )
+            before = progress.dropped_before(slo.objective, slo.rules, now)
+            more |= await self._delete(sql.DROP, slo.id, before, self._prune_batch)
         kept_since = self._counting.kept_since(now)
         if kept_since is not None:
-            async with self._db.read() as connection:
-                await connection.execute(sql.FORGET_FEEDBACK, kept_since, PRUNE_BATCH)
-        self._prune_at = self._clock.monotonic() + PRUNE_EVERY_S
+            more |= await self._delete(sql.FORGET_FEEDBACK, kept_since, self._prune_batch)
+        if not more:
+            self._prune_at = self._clock.monotonic() + PRUNE_EVERY_S
+
+    async def _delete(self, statement: str, *values: object) -> bool:
+        """Whether the batch was full."""
+        async with self._db.read() as connection:
+            status = await connection.execute(statement, *values)
+        return int(status.split()[-1]) >= self._prune_batch

@@ -24,8 +24,8 @@ STALE_S = 180.0
 class Numbers:
     """An objective at `at`. `counts` are of the spans of `standing`.
 
-    `complete`: all that its window and its rules look at was counted; `fresh`: and not long ago. Where one of them is
-    not so, its figures are of less than they speak of.
+    `complete`: all that its window and its rules look at was counted; `fresh`: and not long ago, nor by a clock that
+    was far ahead. Where one of them is not so, its figures are of less than they speak of.
     """
 
     slo: SloRecord
@@ -51,7 +51,7 @@ async def numbers(connection: HotConnection, slo: SloRecord, now: datetime) -> N
     found = dict(zip(spans, await buckets.sums(connection, slo.id, spans), strict=True))
     needed = progress.needed_from(slo.objective, slo.rules, now)
     complete = slo.counted_from is not None and slo.counted_from <= needed
-    fresh = slo.counted_until is not None and now - slo.counted_until <= timedelta(seconds=STALE_S)
+    fresh = slo.counted_until is not None and abs(now - slo.counted_until) <= timedelta(seconds=STALE_S)
     standing = stand(slo.objective, slo.rules, now, found, min_events=slo.min_events)
     return Numbers(slo, now, standing, found, complete, fresh)
 

@@ -1,4 +1,5 @@
-"""`/v1/probes`: golden tasks, and whether they are answered well. Probes are of the installation, not of a tenant."""
+"""`/v1/probes`: golden tasks, and whether they are answered well. Probes are of the installation, not of a
+tenant; what they ask and what was answered is for its admins."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ def _add_definitions(api: APIRouter, probes: Probes, edge: Edge) -> None:
 
     @api.get("", responses=problems(400, 401, 403, 422, 503), summary="List probes")
     async def list_probes(
-        page_size: PageSize = 50, page_token: PageToken = None, caller: Caller = edge.require("tasks:read")
+        page_size: PageSize = 50, page_token: PageToken = None, caller: Caller = edge.require("admin")
     ) -> wire.ProbePage:
         """By name, with what their last runs say."""
         after = resume_after(page_token, "probes") if page_token else None
@@ -66,7 +67,7 @@ def _add_definitions(api: APIRouter, probes: Probes, edge: Edge) -> None:
         return wire.ProbePage(items=[_out(item) for item in page], next_page_token=token)
 
     @api.get("/{name}", responses=problems(401, 403, 404, 422, 503), summary="Read a probe")
-    async def read(name: Name, caller: Caller = edge.require("tasks:read")) -> wire.WholeProbeOut:
+    async def read(name: Name, caller: Caller = edge.require("admin")) -> wire.WholeProbeOut:
         """With its task, its checks and its latest runs."""
         return await _whole(probes, await probes.get(name))
 
@@ -90,7 +91,7 @@ def _add_runs(api: APIRouter, probes: Probes, edge: Edge) -> None:
 
     @api.get("/{name}/runs", responses=problems(400, 401, 403, 404, 422, 503), summary="List runs of a probe")
     async def runs(
-        name: Name, page_size: PageSize = 50, page_token: PageToken = None, caller: Caller = edge.require("tasks:read")
+        name: Name, page_size: PageSize = 50, page_token: PageToken = None, caller: Caller = edge.require("admin")
     ) -> wire.ProbeRunPage:
         """The latest first, with each check and what was wrong."""
         before = _moment(resume_after(page_token, "probe-runs")) if page_token else None

@@ -132,5 +132,9 @@ def _accounts() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    # Nobody is left to end what the actions began.
+    op.execute(
+        "DELETE FROM budgets b USING alert_actions a WHERE b.name LIKE 'alert-%' AND b.name = 'alert-' || a.id::text"
+    )
     for name in ("raised_floors", "alert_reports", "alert_actions", "temporary_limits", "restraints"):
         op.drop_table(name)

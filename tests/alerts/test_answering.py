@@ -39,14 +39,22 @@ def test_over(
     status: str, until_resolved: bool, firing: bool, rule_action: str | None, after_s: int, why: str | None
 ) -> None:
     found = answer(status, until_resolved=until_resolved)
-    assert over(found, firing=firing, rule_action=rule_action, now=FIRED + timedelta(seconds=after_s)) == why
+    now = FIRED + timedelta(seconds=after_s)
+    assert over(found, firing=firing, cleared=not firing, rule_action=rule_action, now=now) == why
+
+
+def test_without_evidence_that_all_is_well_an_answer_stands_until_its_bound() -> None:
+    known = {"firing": False, "cleared": False, "rule_action": "scale_up"}
+    assert over(answer(), **known, now=FIRED + timedelta(seconds=1799)) is None  # type: ignore[arg-type]
+    assert over(answer(), **known, now=LATER) == "expired"  # type: ignore[arg-type]
+    assert over(answer("retrying"), **known, now=FIRED) == "resolved"  # type: ignore[arg-type]
 
 
 @given(st.booleans(), st.booleans(), st.sampled_from(["scale_up", "webhook", None]), st.floats(0, 10_000))
 def test_nothing_outlives_its_bound(until_resolved: bool, firing: bool, rule_action: str | None, late_s: float) -> None:
     found = answer(until_resolved=until_resolved)
     now = LATER + timedelta(seconds=late_s)
-    assert over(found, firing=firing, rule_action=rule_action, now=now) == "expired"
+    assert over(found, firing=firing, cleared=not firing, rule_action=rule_action, now=now) == "expired"
 
 
 def test_tries_are_bounded_and_further_and_further_apart() -> None:

@@ -164,6 +164,35 @@ async def test_a_signal_that_takes_too_long_is_an_error_of_its_own_rules_only(wa
     assert (await states(watch.db, "deep"))["p"].phase == "firing"
 
 
+async def test_many_quick_statements_that_take_too_long_together_are_an_error_too(watch: Watch) -> None:
+    async def slow(connection: HotConnection, by: By, now: object) -> list[Sample]:
+        for _ in range(60):
+            await connection.execute("SELECT pg_sleep(0.1)")
+        return []
+
+    watch.evaluation._reader = Reader(watch.db, {"slow": Signal("slow", "", "", slow)}, 0.2)
+    await put(watch.db, replace(RULE, name="slow", signal="slow"))
+    await watch.run()
+    assert (await errors(watch.db))["slow"] == "TimeoutError"
+
+
+async def test_readers_of_a_pass_share_what_they_found(watch: Watch) -> None:
+    seen = list[int]()
+
+    async def counting(connection: HotConnection, by: By, now: object) -> list[Sample]:
+        by.memo["n"] = by.memo.get("n", 0) + 1
+        seen.append(by.memo["n"])
+        return []
+
+    names = ("one", "two")
+    watch.evaluation._reader = Reader(watch.db, {name: Signal(name, "", "", counting) for name in names}, 1.0)
+    for name in names:
+        await put(watch.db, replace(RULE, name=name, signal=name))
+    for _ in range(2):
+        await watch.run()
+    assert seen == [1, 2, 1, 2]
+
+
 async def test_a_rule_with_too_many_series_is_an_error_and_its_alerts_stay(watch: Watch) -> None:
     await fired(watch)
     watch.told.readings = [Sample({"pool": f"x{number}"}, 9.0) for number in range(MAX_INSTANCES + 1)]

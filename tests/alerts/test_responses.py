@@ -13,7 +13,7 @@ from app.alerts.action_queries import open_answers
 from app.alerts.actions.base import ActionParams, Ask, Begun
 from app.alerts.actions.registry import build
 from app.alerts.answering import MAX_TRIES
-from app.alerts.investigation import bounded, report_urls
+from app.alerts.investigation import bounded, capture, report_urls
 from app.alerts.records import fingerprint
 from app.alerts.responses import Responses
 from app.core.db import HotConnection
@@ -132,6 +132,59 @@ async def test_an_alert_that_fires_anew_is_answered_anew(app: App) -> None:
     found = await accounts(client)
     assert [item["status"] for item in found] == ["running", "ended", "ended"]
     assert len({item["fired_at"] for item in found}) == 3
+
+
+@pytest.mark.parametrize("reason", ["too_few_events", "not_confident", "no_data", "error", "vanished", "forgotten"])
+async def test_where_nothing_says_that_all_is_well_it_goes_on_until_its_bound(app: App, reason: str) -> None:
+    client, yard = app
+    await put_pool(client)
+    await rule(yard, "immediate_intervention")
+    await fire(yard)
+    await tick(yard)
+    await resolve(yard)
+    said = "UPDATE alert_states SET state = (state::jsonb || jsonb_build_object('reason', $1::text))::json"
+    await execute(yard, *(("DELETE FROM alert_states",) if reason == "forgotten" else (said, reason)))
+    await tick(yard)
+    assert (await sole(client))["status"] == "running"
+    if reason == "vanished":
+        await fire(yard, again=1)
+        await tick(yard)
+        assert [item["status"] for item in await accounts(client)] == ["running", "ended"]
+    await time_is_over(yard)
+    await tick(yard)
+    assert (await accounts(client))[-1]["ended_by"] == ("resolved" if reason == "vanished" else "expired")
+
+
+class Noted:
+    """Says what it is in the order in which it is asked."""
+
+    params_type = ActionParams
+
+    def __init__(self, name: str, order: list[str]) -> None:
+        self.name, self.order = name, order
+
+    async def begin(self, connection: HotConnection, ask: Ask, params: ActionParams) -> Begun:
+        self.order.append(self.name)
+        return Begun("done", lasts=False)
+
+    async def end(self, connection: HotConnection, ask: Ask, facts: Mapping[str, Any], why: str) -> None:
+        """It does not last."""
+
+
+async def test_investigations_come_last_and_hold_up_nobody(app: App) -> None:
+    _, yard = app
+    order = list[str]()
+    kinds = ("performance_investigation", "pause_pool")
+    loop = alone(yard, **{name: Noted(name, order) for name in kinds})
+    for name in kinds:
+        await rule(yard, name, name)
+    for number in range(5):
+        await fire(yard, {**POOL, "number": str(number)}, name="performance_investigation")
+    await fire(yard, again=1, name="pause_pool")
+    assert await loop.tick() == 0.0
+    assert order == ["pause_pool", *["performance_investigation"] * 2]
+    assert [await loop.tick() for _ in range(2)] == [0.0, None]
+    assert len(order) == 6
 
 
 @pytest.mark.parametrize("phase", ["ok", "pending", "resolved"])
@@ -326,7 +379,8 @@ async def test_requests_are_limited_until_the_limit_expires(app: App) -> None:
     await fire(yard)
     await tick(yard)
     await yard.durable.limits_view.refresh()
-    await submit(client)  # ten seconds' worth at once: one
+    for _ in range(10):  # so many may come at once, however low the rate is
+        await submit(client)
     problem = refused(await client.post("/v1/tasks", json={"pool": "echo"}), 429, "rate_limited")
     assert problem["limit"]["rate_per_s"] == pytest.approx(0.1)
     refused(await client.post("/v1/tasks/batch", json={"tasks": [{"pool": "echo"}] * 3}), 429, "rate_limited")
@@ -362,6 +416,24 @@ async def test_without_numbers_it_is_a_share_of_what_came_lately(app: App) -> No
     account = await sole(client)
     assert account["scope"] == {"tenant": "default"}
     assert "2 tasks a minute" in account["detail"]  # half of 20 in five minutes
+
+
+async def test_after_quiet_minutes_it_is_a_share_of_the_last_hour_and_batches_still_fit(app: App) -> None:
+    client, yard = app
+    await put_pool(client)
+    await execute(  # a batch of ten minutes ago, as its ids say
+        yard,
+        """INSERT INTO tasks (id, tenant, submitted_by, pool, type, payload, priority, tag, status, max_attempts)
+        SELECT (lpad(to_hex(floor(extract(epoch FROM now() - interval '10 min') * 1000)::bigint), 12, '0') || '7'
+          || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
+          'default', 'k', 'echo', 't', 'null', 0, 0, 'succeeded', 3 FROM generate_series(1, 240) n""",
+    )
+    await rule(yard, "rate_limiting")
+    await fire(yard)
+    await tick(yard)
+    assert "2 tasks a minute" in (await sole(client))["detail"]  # half of 240 in an hour
+    await yard.durable.limits_view.refresh()
+    assert yard.durable.limits_view.rates["pool", "echo"].burst == 240
 
 
 async def test_tokens_are_kept_to_a_budget_that_goes_with_the_action(app: App) -> None:
@@ -420,6 +492,19 @@ async def test_a_report_tells_what_was_slow(app: App, agents: Agents) -> None:
     async with yard.db.read() as connection:
         urls = await report_urls(connection, [key, ("x", "y", FIRED)], "http://yard/")
     assert urls == {key: f"http://yard/v1/alert-reports/{account['id']}"}
+
+
+async def test_a_section_that_fails_is_named_and_takes_no_other_with_it(app: App) -> None:
+    client, yard = app
+    await put_pool(client)
+    async with yard.db.hot() as connection, connection.transaction():
+        await connection.execute("ALTER TABLE attempts RENAME COLUMN error_code TO hidden")
+        report = await capture(connection, "echo", 900, 20, no_live)
+        bound = await connection.fetchval("SHOW statement_timeout")
+        await connection.execute("ALTER TABLE attempts RENAME COLUMN hidden TO error_code")
+    assert sorted(report["left_out"]) == ["echo.errors", "echo.slowest"]
+    assert report["pools"]["echo"].keys() == {"pool", "queue", "scaling", "agents", "types"}
+    assert bound == "3s"
 
 
 def test_a_report_is_bounded_whatever_there_is() -> None:

@@ -16,6 +16,7 @@ from app.alerts.signals import queue as queue_signals
 from app.alerts.signals.base import By, Dimension
 from app.alerts.signals.registry import SIGNALS
 from app.alerts.signals.series import label_name
+from app.auth.callers import PROBES_TENANT
 from app.core.db import Database
 from app.costs.records import Scope
 from tests.alerts.watched import attempts, now_of, pools, read, task, values
@@ -170,12 +171,45 @@ async def test_tokens_and_money_of_the_last_hour(db: Database) -> None:
             Used(now - timedelta(minutes=1), None, tokens=(5, 1), tenant="acme"),
             Used(now - timedelta(minutes=61), "100", tokens=(10**9, 0)),
             Used(now - timedelta(minutes=1), "9", pool="gone"),
+            Used(now - timedelta(minutes=1), "7", tokens=(3, 3), tenant=PROBES_TENANT, synthetic=True),
         ],
     )
     assert await values(db, "tokens_per_hour") == {"p": 1016, "quiet": 0}
     assert await values(db, "cost_per_hour") == {"p": 0.5, "quiet": 0}
     assert await values(db, "tokens_per_hour", "label:team") == {"a": 1010}
     assert (await values(db, "tokens_per_hour", "tenant"))["acme"] == 6
+    assert PROBES_TENANT not in await values(db, "tokens_per_hour", "tenant")
+
+
+async def test_of_a_label_with_many_values_the_largest_are_told(db: Database) -> None:
+    await pools(db, "p")
+    await attempts(db, "p", "succeeded", "succeeded", "failed", labels={"user": "u-many"})
+    for _ in range(2):
+        await task(db, "p", "failed", labels={"user": "u-many"})
+    await execute(
+        db,
+        """INSERT INTO tasks (id, tenant, submitted_by, pool, type, payload, priority, tag, status, max_attempts,
+          finished_at, labels)
+        SELECT gen_random_uuid(), 'default', 'k', 'p', 't', 'null', 0, 0, 'failed', 3, now() - interval '10 s',
+          jsonb_build_object('user', 'a' || n) FROM generate_series(1, 1200) n""",
+    )
+    await execute(
+        db,
+        """INSERT INTO attempts (task_id, fence, attempt, pool, started_at, finished_at, outcome, counted)
+        SELECT id, 1, 1, 'p', now() - interval '20 s', now() - interval '10 s', 'failed', true FROM tasks
+        WHERE labels->>'user' LIKE 'a%'""",
+    )
+    for signal in ("success_rate", "response_time_p95", "dead_letters"):
+        found = await values(db, signal, "label:user")
+        assert len(found) == 1000 and "u-many" in found, signal
+
+
+async def test_the_tenant_of_probes_is_no_series(db: Database) -> None:
+    await pools(db, "p")
+    await attempts(db, "p", "failed", tenant=PROBES_TENANT)
+    await attempts(db, "p", "failed", tenant="acme")
+    found = await values(db, "error_rate", "tenant")
+    assert "acme" in found and PROBES_TENANT not in found
 
 
 async def test_how_full_budgets_are(db: Database) -> None:

@@ -104,6 +104,21 @@ async def test_without_events_or_counts_there_is_no_data(db: Database) -> None:
     assert isinstance(reading, Unanswered), "nobody counts: nothing is known"
 
 
+async def test_signals_of_one_pass_judge_objectives_once(db: Database) -> None:
+    kept = Kept(db)
+    await kept.put(objective())
+    await write(db, [Ended(NOON - MINUTE)])
+    await kept.count(NOON)
+    by, found = By(), list[Sequence[Reading]]()
+    for second, signal in enumerate(SIGNALS):
+        async with db.read() as connection:
+            found.append(await signal.read(connection, by, NOON + timedelta(seconds=second)))
+        await kept.sql("DELETE FROM slos")
+    assert [len(readings) for readings in found] == [1, 1, 1]
+    async with db.read() as connection:
+        assert await SIGNALS[0].read(connection, by, NOON + MINUTE) == [], "it is too old by then"
+
+
 async def test_an_overspent_budget_is_negative(db: Database) -> None:
     kept = Kept(db)
     await kept.put(objective(target="0.9", window=WindowSpec("rolling", DAY_S)))

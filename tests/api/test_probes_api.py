@@ -145,12 +145,14 @@ async def test_there_is_a_limit_of_probes(backing: Backing) -> None:
         assert (await put(client, "c")).status_code == 201
 
 
-async def test_readers_read_and_only_admins_set(client: httpx.AsyncClient) -> None:
+async def test_only_admins_see_and_set_what_probes_ask(client: httpx.AsyncClient) -> None:
     await put_pool(client)
     await put(client)
     reader = bearer(await new_key(client, "tasks:read", "pools:admin", tenant="acme"))
-    assert (await client.get("/v1/probes/golden", headers=reader)).status_code == 200
-    assert (await client.get("/v1/probes/golden/runs", headers=reader)).json()["items"] == []
+    for path in ("", "/golden", "/golden/runs"):
+        refused(await client.get(f"/v1/probes{path}", headers=reader), 403, "forbidden")
+    admin = bearer(await new_key(client, "admin", tenant="acme"))
+    assert (await client.get("/v1/probes/golden/runs", headers=admin)).json()["items"] == []
     refused(await client.put("/v1/probes/golden", json=BODY, headers=reader), 403, "forbidden")
     refused(await client.post("/v1/probes/golden/run", headers=reader), 403, "forbidden")
 

@@ -63,6 +63,36 @@ def test_up_down_up_and_the_same_as_the_models(empty: str) -> None:
     assert names(empty) == first and len(first) > 30
 
 
+def test_budgets_of_actions_go_with_their_accounts(empty: str) -> None:
+    def budgets() -> list[str]:
+        async def read() -> list[str]:
+            connection = await asyncpg.connect(plain_url(empty))
+            try:
+                return [row["name"] for row in await connection.fetch("SELECT name FROM budgets ORDER BY name")]
+            finally:
+                await connection.close()
+
+        return asyncio.run(read())
+
+    config, action = alembic_config(empty), "00000000-0000-7000-8000-000000000001"
+    with redirect_stdout(StringIO()):
+        command.upgrade(config, "head")
+        run_sql(
+            empty,
+            f"""INSERT INTO alert_actions (id, rule, fingerprint, fired_at, action, labels, params, status, expires_at)
+            VALUES ('{action}', 'r', 'f', now(), 'rate_limiting', '{{}}', '{{}}', 'running', now())""",
+        )
+        for name in (f"alert-{action}", "alert-of-mine"):
+            run_sql(
+                empty,
+                f"""INSERT INTO budgets
+                  (name, id, window_kind, unit, "limit", thresholds, created_by, created_by_tenant)
+                VALUES ('{name}', gen_random_uuid(), 'day', 'usd', 1, '[]', 'k', 'default')""",
+            )
+        command.downgrade(config, "0011")
+    assert budgets() == ["alert-of-mine"]
+
+
 def test_storage_settings_are_those_of_the_models(empty: str) -> None:
     """Alembic does not compare them."""
     with redirect_stdout(StringIO()):

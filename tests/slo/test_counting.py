@@ -73,6 +73,20 @@ async def test_an_outage_of_the_loop_is_made_up_for(db: Database) -> None:
     assert len(await kept.buckets()) == 500
 
 
+async def test_a_clock_that_is_set_back_is_followed(db: Database) -> None:
+    kept = Kept(db)
+    await kept.put(objective())
+    await kept.count(NOON)
+    ahead = NOON + timedelta(days=10)
+    await kept.count(ahead)
+    assert not (await kept.numbers(NOON)).fresh
+    await write(db, [Ended(NOON + MINUTE, "failed")])
+    await kept.count(NOON + 2 * MINUTE)
+    found = await kept.numbers(NOON + 2 * MINUTE)
+    assert found.slo.counted_until == NOON + 2 * MINUTE
+    assert found.judged and found.standing.budget.counts == Counts(bad=1)
+
+
 async def test_what_commits_late_is_counted_too(db: Database) -> None:
     kept = Kept(db)
     await kept.put(objective())
@@ -208,6 +222,38 @@ async def test_what_no_window_needs_is_dropped(db: Database) -> None:
     await kept.sql("INSERT INTO slo_buckets SELECT id, $1, 1, 0, 0, 0, 0, '{}' FROM slos", NOON - timedelta(days=9))
     await kept.count(NOON)
     assert min(row["start"] for row in await kept.buckets()) >= NOON - timedelta(days=2)
+
+
+async def test_what_one_batch_does_not_drop_goes_at_the_next_pass(db: Database) -> None:
+    gone = [Ended(NOON - timedelta(days=12)) for _ in range(5)]
+    await say(db, [verdict(task, "bad", NOON - timedelta(days=12)) for task in gone])
+    kept = Kept(db, kept_s=10 * DAY_S)
+    kept.loop._prune_batch = 2
+    await kept.put(objective(window=WindowSpec("rolling", 6 * 3600)))
+    await kept.sql(
+        """INSERT INTO slo_buckets SELECT id, $1::timestamptz + n * interval '1 min', 1, 0, 0, 0, 0, '{}'
+        FROM slos, generate_series(1, 5) n""", NOON - timedelta(days=9)
+    )  # fmt: skip
+    left = list[tuple[int, int]]()
+    for _ in range(3):
+        await kept.loop._prune(await kept.all(), NOON)
+        async with db.hot() as connection:
+            left.append((await connection.fetchval("SELECT count(*) FROM slo_buckets"),
+                         await connection.fetchval("SELECT count(*) FROM feedback")))  # fmt: skip
+    assert left == [(3, 3), (1, 1), (0, 0)]
+
+
+async def test_an_objective_that_somebody_holds_keeps_no_other_waiting(db: Database) -> None:
+    kept = Kept(db)
+    for name in ("one", "two"):
+        await kept.put(objective(name=name))
+    first, second = await kept.all()
+    async with db.hot() as connection, connection.transaction():
+        await connection.execute("SELECT FROM slos WHERE id = $1 FOR UPDATE", first.id)
+        await kept.loop._forward(first, NOON)
+        await kept.loop._forward(second, NOON)
+    counted_until = {slo.id: slo.counted_until for slo in await kept.all()}
+    assert counted_until == {first.id: None, second.id: NOON}
 
 
 async def test_verdicts_go_with_their_tasks(db: Database) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from app.alerts import reading
 from app.alerts.reading import Reading, Sample, Unanswered
 from app.alerts.signals.base import WINDOW_S, By, Dimension, Read, Signal
-from app.alerts.signals.series import labels_of, split
+from app.alerts.signals.series import grouped, labels_of, split
 from app.core.db import HotConnection
 
 _ALL: frozenset[Dimension] = frozenset({"pool", "tenant", "label"})
@@ -31,7 +31,8 @@ def outcomes_statement(dimension: Dimension) -> str:
     series, join = _SERIES[dimension]
     return f"""
 SELECT {series} AS series, count(*) AS total, count(*) FILTER (WHERE a.outcome IN ({_GOOD})) AS good
-FROM attempts a {join} WHERE a.finished_at > $1 AND a.finished_at <= $2 AND {_COUNTED} GROUP BY 1
+FROM attempts a {join} WHERE a.finished_at > $1 AND a.finished_at <= $2 AND {_COUNTED}
+{grouped(dimension)}
 """  # noqa: S608 - only constants
 
 
@@ -42,7 +43,7 @@ def seconds_statement(dimension: Dimension, share: float) -> str:
     return f"""
 SELECT {series} AS series, count(*) AS total, percentile_cont({share:g}) WITHIN GROUP (ORDER BY {took}) AS seconds
 FROM attempts a {join} WHERE a.finished_at > $1 AND a.finished_at <= $2 AND a.started_at IS NOT NULL AND {_COUNTED}
-GROUP BY 1
+{grouped(dimension)}
 """  # noqa: S608 - only constants
 
 

@@ -13,12 +13,15 @@ so says which it can (`by`); one with none of the three has labels of its own.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from app.alerts.reading import Reading
 from app.core.db import HotConnection
+
+type Memo = dict[str, Any]
+"""What readers of one pass leave for each other."""
 
 type Dimension = Literal["pool", "tenant", "label"]
 
@@ -28,16 +31,23 @@ WINDOW_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """What makes a series. `key`: the label's, where the dimension is `label`."""
+    """What makes a series. `key`: the label's, where the dimension is `label`. `memo`: of the pass."""
 
     dimension: Dimension = "pool"
     key: str = ""
+    memo: Memo = field(default_factory=dict, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"label:{self.key}" if self.dimension == "label" else self.dimension
 
     @classmethod
-    def of(cls, text: str) -> By:
+    def of(cls, text: str, memo: Memo | None = None) -> By:
         """As a rule writes it: pool, tenant, label:KEY."""
         dimension, _, key = text.partition(":")
-        return cls("label", key) if dimension == "label" else cls("tenant" if dimension == "tenant" else "pool")
+        shared = {} if memo is None else memo
+        if dimension == "label":
+            return cls("label", key, shared)
+        return cls("tenant" if dimension == "tenant" else "pool", memo=shared)
 
 
 type Read = Callable[[HotConnection, By, datetime], Awaitable[Sequence[Reading]]]

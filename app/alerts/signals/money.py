@@ -9,7 +9,7 @@ import orjson
 
 from app.alerts.reading import Reading, Sample, Unanswered
 from app.alerts.signals.base import By, Dimension, Read, Signal
-from app.alerts.signals.series import labels_of, split
+from app.alerts.signals.series import grouped, labels_of, split
 from app.core.db import HotConnection
 from app.costs import accounts
 from app.costs.budget_view import COLUMNS
@@ -27,10 +27,10 @@ _UNPRICED = "SELECT coalesce(sum(unpriced), 0)::float8 FROM usage_hours WHERE ho
 
 
 def usage_statement(dimension: Dimension, amount: str) -> str:
-    """By series: the sum of an amount over usage from $1 to $2."""
+    """By series: the sum of an amount over usage from $1 to $2; of probes none."""
     return f"""
 SELECT {_SERIES[dimension]} AS series, coalesce(sum({amount}), 0)::float8 AS amount FROM usage
-WHERE at > $1 AND at <= $2 GROUP BY 1
+WHERE at > $1 AND at <= $2 AND NOT synthetic {grouped(dimension)}
 """  # noqa: S608 - only constants
 
 

@@ -7,7 +7,7 @@ them. One whose minutes are not counted up to now, or not back to the beginning 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.alerts.reading import Reading, Sample, Unanswered
 from app.alerts.records import Labels
@@ -16,12 +16,25 @@ from app.core.db import HotConnection
 from app.slo.burn_alerts import RuleSeverity
 from app.slo.numbers import Numbers, all_numbers, severities, severity_burn
 
+_NUMBERS = "objectives"
+_SAME = timedelta(seconds=5)
+"""Signals that are read within it say what the first of them found."""
+
 type _Read = Callable[[HotConnection, By, datetime], Awaitable[Sequence[Reading]]]
 
 
+async def _numbers(connection: HotConnection, by: By, now: datetime) -> list[Numbers]:
+    """How objectives stand, judged once for all signals of a pass."""
+    kept = by.memo.get(_NUMBERS)
+    if kept is None or not timedelta(0) <= now - kept[0] <= _SAME:
+        by.memo[_NUMBERS] = kept = now, await all_numbers(connection, now)
+    found: list[Numbers] = kept[1]
+    return found
+
+
 def _burn(severity: RuleSeverity) -> _Read:
-    async def read(connection: HotConnection, _: By, now: datetime) -> list[Reading]:
-        found = await all_numbers(connection, now)
+    async def read(connection: HotConnection, by: By, now: datetime) -> list[Reading]:
+        found = await _numbers(connection, by, now)
         return [_burning(item, severity) for item in found if severity in severities(item.slo.rules)]
 
     return read
@@ -38,8 +51,8 @@ def _burning(found: Numbers, severity: RuleSeverity) -> Reading:
     return Sample(labels, float(ratio), total=events, at=found.slo.counted_until)
 
 
-async def _remaining(connection: HotConnection, _: By, now: datetime) -> list[Reading]:
-    return [_left(item) for item in await all_numbers(connection, now)]
+async def _remaining(connection: HotConnection, by: By, now: datetime) -> list[Reading]:
+    return [_left(item) for item in await _numbers(connection, by, now)]
 
 
 def _left(found: Numbers) -> Reading:

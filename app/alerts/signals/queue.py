@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from app.alerts.reading import Reading, Sample
 from app.alerts.signals.base import By, Dimension, Signal
-from app.alerts.signals.series import labels_of, split
+from app.alerts.signals.series import grouped, labels_of, split
 from app.core.db import HotConnection
 from app.tasks import queue
 
@@ -48,7 +48,7 @@ def dead_statement(dimension: Dimension) -> str:
     """By series: tasks that failed for good after $1."""
     return f"""
 SELECT {_SERIES[dimension]} AS series, count(*) AS n FROM tasks
-WHERE finished_at > $1 AND status = 'failed' AND NOT synthetic GROUP BY 1
+WHERE finished_at > $1 AND status = 'failed' AND NOT synthetic {grouped(dimension)}
 """  # noqa: S608 - only constants
 
 

@@ -12,8 +12,12 @@ from typing import Any
 
 import asyncpg
 
-from app.alerts.signals.base import By
+from app.alerts.signals.base import By, Dimension
+from app.auth.callers import PROBES_TENANT
 from app.core.db import HotConnection
+
+MAX_VALUES = 1_000
+"""Values of a label that are told of: those with the most. A rule may be about as many series."""
 
 _KNOWN = {"pool": "SELECT name FROM pools", "tenant": "SELECT DISTINCT tenant FROM api_keys"}
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_]")
@@ -33,6 +37,11 @@ def labels_of(by: By, series: str) -> dict[str, str]:
     return {label_name(by): series}
 
 
+def grouped(dimension: Dimension) -> str:
+    """How a statement of (series, how much, ...) ends that `split` is given."""
+    return f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {MAX_VALUES}" if dimension == "label" else "GROUP BY 1"
+
+
 def key_of(by: By) -> tuple[str, ...]:
     """The argument that a statement split by a label takes beyond the others."""
     return (by.key,) if by.dimension == "label" else ()
@@ -41,7 +50,7 @@ def key_of(by: By) -> tuple[str, ...]:
 async def split(connection: HotConnection, by: By, statement: str, *values: Any) -> Mapping[str, asyncpg.Record | None]:
     """What the statement, whose rows name their `series`, says of each; None: it is there, and nothing was said of it.
 
-    Rows of pools that are gone are left out, so are values of a label that are empty."""
+    Rows of pools that are gone are left out, so are values of a label that are empty and the tenant of probes."""
     found: dict[str, asyncpg.Record | None] = {
         row["series"]: row for row in await connection.fetch(statement, *values, *key_of(by)) if row["series"]
     }
@@ -50,4 +59,4 @@ async def split(connection: HotConnection, by: By, statement: str, *values: Any)
     known = [row[0] for row in await connection.fetch(_KNOWN[by.dimension])]
     if by.dimension == "pool":
         return {name: found.get(name) for name in known}
-    return {**dict.fromkeys(known), **found}
+    return {name: found.get(name) for name in {**dict.fromkeys(known), **found} if name != PROBES_TENANT}
