@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -109,6 +111,27 @@ async def test_a_test_says_how_it_went_and_leaves_nothing_open(desk: Desk) -> No
     assert mail.status_code == 201
     outcome = (await desk.client.post("/v1/receivers/mail/test")).json()
     assert outcome["reason"] == "E-mail: no mail server is set up."
+
+
+async def test_a_mask_keeps_what_another_put_has_stored_meanwhile(desk: Desk) -> None:
+    """The second waits for the first, and then keeps its key."""
+    await put(desk, "on-call")
+    changed = "f" * 32
+    async with desk.yard.db.hot() as connection, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('yardmaster-receivers'))")
+        late = asyncio.create_task(put(desk, "on-call", config={"routing_key": "**********"}))
+        await until_async(lambda: waits(desk), "the put waits", 20)
+        await connection.execute("UPDATE receivers SET config = $1", json.dumps({"routing_key": changed}))
+    assert (await late).status_code == 200
+    ((config,),) = await desk.watcher.rows("SELECT config FROM receivers")
+    stored = json.loads(config)
+    assert (stored["routing_key"], stored["previous_routing_keys"]) == (changed, [])
+
+
+async def waits(desk: Desk) -> bool:
+    here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    query = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = {here}"  # noqa: S608
+    return bool(await desk.watcher.rows(query))
 
 
 def silence(**fields: Any) -> dict[str, Any]:
