@@ -81,7 +81,9 @@ def after_send(
             return replace(base, outcome="throttled", throttled_until=until)
         case Retryable():
             wait = timedelta(seconds=backoff_s(group.tries, spread))
-            return replace(_lasting(group, outcome.reason, now, failed_after_s), outcome="retrying", retry_at=now + wait)
+            return replace(
+                _lasting(group, outcome.reason, now, failed_after_s), outcome="retrying", retry_at=now + wait
+            )
         case Permanent():
             return _refused(group, step, outcome, receiver, around, now)
 

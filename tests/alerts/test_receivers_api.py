@@ -130,7 +130,7 @@ async def test_a_mask_keeps_what_another_put_has_stored_meanwhile(desk: Desk) ->
 
 async def waits(desk: Desk) -> bool:
     here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
-    query = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = {here}"  # noqa: S608
+    query = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = {here}"
     return bool(await desk.watcher.rows(query))
 
 
