@@ -64,8 +64,8 @@ class SlackConfig(ReceiverConfig):
 
 
 class SlackAlertNotifier:
-    """A bot's receipt is "<digest of the configured channel>/<channel id>/<ts>" of the message; a webhook's is empty: it
-    cannot change what it posted.
+    """A bot's receipt is "<digest of the configured channel>/<channel id>/<ts>" of the message; a webhook's is empty:
+    it cannot change what it posted.
 
     `token` is this installation's bot, for receivers without one of their own.
     """
