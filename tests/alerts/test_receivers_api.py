@@ -173,6 +173,8 @@ async def test_a_silence_is_changed_in_place_or_by_another_one_and_expires(desk:
         ({"ends_at": "2999-01-01T00:00:00Z", "starts_at": "2999-01-02T00:00:00Z"}, "bad_silence"),
         ({"ends_at": "2999-01-01T00:00:00"}, "validation_error"),
         ({"ends_at": "soon"}, "validation_error"),
+        ({"ends_at": "9999-12-31T23:59:59-14:00"}, "validation_error"),
+        ({"starts_at": "0001-01-01T00:00:00+14:00"}, "validation_error"),
     ],
 )
 async def test_a_silence_that_cannot_be_is_refused_by_a_code(desk: Desk, fields: dict[str, Any], code: str) -> None:
