@@ -146,7 +146,7 @@ class AlertClicks:
 
     async def _silence(self, click: AlertClick, person: Person) -> str:
         group, now = await self._groups.get(_key(click))
-        matchers = matchers_of(group.labels)
+        matchers = matchers_of(group)
         for silence in (await self._silences.page("active", None, 500))[0]:
             if sorted(map(text_of, silence.matchers)) == sorted(matchers):
                 return f"{_named(group)} is silenced already, until {silence.ends_at:%H:%M} UTC."

@@ -11,6 +11,7 @@ between telling and storing leaves the one second telling there can be, after th
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ log = structlog.get_logger()
 
 MAX_TRIES = 12
 """With pauses that double up to five minutes: about half an hour. An old change explains nothing."""
-BATCH = 20
+BATCH, SIDE_BY_SIDE = 20, 8
+"""So many are claimed by a pass, and so many of them told at once: one that hangs holds up no other."""
 
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('changes', 0))"
 _NEW = """
@@ -108,9 +110,19 @@ class Changes:
     async def tick(self) -> float | None:
         if await self._leader.leads():
             await see(self._db, self._notifiers.tells_changes, self._retention_s)
-            for item in await self._claim():
-                await self._tell(item)
+            await self._tell_all(await self._claim())
         return None
+
+    async def _tell_all(self, items: Sequence[Due]) -> None:
+        free = asyncio.Semaphore(SIDE_BY_SIDE)
+
+        async def one(item: Due) -> None:
+            async with free:
+                await self._tell(item)
+
+        outcomes = await asyncio.gather(*map(one, items), return_exceptions=True)
+        for failed in filter(None, outcomes):  # after the others were told
+            raise failed
 
     async def _claim(self) -> list[Due]:
         async with self._db.hot() as connection:

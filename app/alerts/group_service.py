@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 import structlog
 
+from app.alerts.grouping import BY_ALL
 from app.alerts.looking import member_of
 from app.alerts.matching import text_of
 from app.alerts.members import Member
@@ -27,7 +28,8 @@ log = structlog.get_logger()
 
 _COLUMNS = (
     "key, receiver, labels, opened_at, next_flush_at, flushed, tries, retry_at, alarmed_at, escalated_at, acked_by,"
-    " acked_until, ack_comment, last_notification"
+    " acked_until, ack_comment, last_notification,"
+    " (SELECT group_by FROM receivers WHERE receivers.name = alert_groups.receiver) AS group_by"
 )
 _GET = f"SELECT {_COLUMNS} FROM alert_groups WHERE key = $1"  # noqa: S608 - constants
 _PAGE = f"""
@@ -130,11 +132,16 @@ class Groups:
         log.info("alert_group_unacknowledged", group=key, by=by)
 
 
-def matchers_of(labels: Labels) -> list[str]:
-    """Matchers that take in every alert with the group's labels. Raises NoLabels: they would take in everything."""
-    if not labels:
+def matchers_of(group: GroupRecord) -> list[str]:
+    """Matchers that take in what the group takes in: its labels, and that those are missing that its alerts lack of the
+    labels it is grouped by. Raises NoLabels: they would take in everything."""
+    if not group.labels:
         raise NoLabels("The group has no labels that a silence could go by; make one with matchers of your own.")
-    return [text_of(Matcher(name, "=", value)) for name, value in sorted(labels.items())]
+    # a group that was opened before its receiver was grouped otherwise may have alerts with such a label
+    has = {name for member in group.members for name, value in member.alert.labels.items() if value}
+    lacking = set(group.row["group_by"]) - has - {BY_ALL}
+    wanted = {**dict.fromkeys(lacking, ""), **group.labels}
+    return [text_of(Matcher(name, "=", value)) for name, value in sorted(wanted.items())]
 
 
 async def _whole(connection: HotConnection, rows: Sequence[Any]) -> list[GroupRecord]:

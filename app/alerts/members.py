@@ -97,12 +97,13 @@ def plan(
     return made
 
 
-def escalated(member: Member, receiver: ReceiverRecord, groups: Mapping[str, Group], now: datetime) -> Plan:
-    """The alert joins a group of another receiver, which is flushed at once."""
+def escalated(found: Iterable[tuple[Member, ReceiverRecord]], groups: Mapping[str, Group], now: datetime) -> Plan:
+    """Each alert joins a group of the other receiver, which is flushed at once."""
     made = Plan()
-    joining = _joins(made, receiver, Current(member.rule, member.alert), groups, now)
-    made.put.append(joining)
-    made.hurried[joining.group_key] = now
+    for member, receiver in found:
+        joining = _joins(made, receiver, Current(member.rule, member.alert), groups, now)
+        made.put.append(joining)
+        made.hurried[joining.group_key] = now
     return made
 
 

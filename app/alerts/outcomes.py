@@ -77,14 +77,13 @@ def after_send(
         case Throttled():
             until = min(max(outcome.until, now), now + MAX_PAUSE)
             tries = max(group.tries - 1, 0)  # it was not the receiver's fault
-            base = replace(_unchanged(group), retry_at=until, throttled_until=until, tries=tries)
-            return replace(base, outcome="throttled", detail=outcome.reason)
+            base = replace(_lasting(group, outcome.reason, now, failed_after_s), retry_at=until, tries=tries)
+            return replace(base, outcome="throttled", throttled_until=until)
         case Retryable():
-            since = group.tried_since or now
-            lasting = now - since >= timedelta(seconds=failed_after_s)
             wait = timedelta(seconds=backoff_s(group.tries, spread))
-            base = replace(_unchanged(group), retry_at=now + wait, tried_since=since)
-            return replace(base, outcome="retrying", detail=outcome.reason, failing=outcome.reason if lasting else "")
+            return replace(
+                _lasting(group, outcome.reason, now, failed_after_s), outcome="retrying", retry_at=now + wait
+            )
         case Permanent():
             return _refused(group, step, outcome, receiver, around, now)
 
@@ -93,6 +92,13 @@ def backoff_s(tries: int, spread: float) -> float:
     """The pause after this many tries: it doubles from a second to five minutes, ± a fifth."""
     planned = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(max(tries - 1, 0), 32))
     return min(MAX_BACKOFF_S, planned * (1 + JITTER * spread))
+
+
+def _lasting(group: OpenGroup, reason: str, now: datetime, failed_after_s: float) -> After:
+    """The group after a try that may pass by itself: from `failed_after_s` on the receiver counts as failing."""
+    since = group.tried_since or now
+    failing = reason if now - since >= timedelta(seconds=failed_after_s) else ""
+    return replace(_unchanged(group), tried_since=since, detail=reason, failing=failing)
 
 
 def _delivered(

@@ -28,26 +28,35 @@ class SecretNotKnown(Invalid):
     code, title = "secret_not_known", "A masked secret that is not stored"
 
 
+class SecretNotForThere(Invalid):
+    code, title = "secret_not_for_there", "A masked secret with another address"
+
+
 def read(kind: str, config: Mapping[str, Any], stored: Mapping[str, Any] | None) -> ReceiverConfig:
-    """The configuration; `stored` is the one before, of the same kind. Raises UnknownKind, SecretNotKnown or Invalid,
-    which name the place, never the value."""
+    """The configuration; `stored` is the one before, of the same kind. Raises UnknownKind, SecretNotKnown,
+    SecretNotForThere or Invalid, which name the place, never the value."""
     if kind not in KINDS:
         raise UnknownKind(f"There is no kind {kind[:50]!r}; there are {', '.join(KINDS)}.", extra=_errors("kind"))
     unmasked = _unmasked(config, stored or {}, "config")
     try:
-        return KINDS[kind].config_type.model_validate(unmasked)
+        made: ReceiverConfig = KINDS[kind].config_type.model_validate(unmasked)
     except ValidationError as error:
         raise invalid_from([{**item, "loc": ("config", *item["loc"])} for item in error.errors()]) from None
+    if config.get("token") == MASK:
+        _stays_there(made, stored or {})
+    return made
 
 
 def to_store(config: ReceiverConfig, stored: Mapping[str, Any] | None) -> dict[str, Any]:
     """As JSON, in clear. What PagerDuty triggered through a key is only resolved through it: a routing key that was
-    replaced stays among the previous ones."""
+    replaced stays among the previous ones, and these stay where none are given."""
     made: dict[str, Any] = _clear(config.model_dump())
-    old = (stored or {}).get("routing_key")
-    if "routing_key" in made and old and old != made["routing_key"]:
-        kept = [key for key in made["previous_routing_keys"] if key not in (old, made["routing_key"])]
-        made["previous_routing_keys"] = [old, *kept][:MAX_OLD_KEYS]
+    if "routing_key" in made:
+        before = stored or {}
+        given = "previous_routing_keys" in config.model_fields_set
+        olds = made["previous_routing_keys"] if given else before.get("previous_routing_keys", ())
+        keys = dict.fromkeys(key for key in (before.get("routing_key"), *olds) if key and key != made["routing_key"])
+        made["previous_routing_keys"] = list(keys)[:MAX_OLD_KEYS]
     return made
 
 
@@ -68,6 +77,13 @@ def urls(config: ReceiverConfig) -> list[tuple[str, str]]:
             if isinstance(item, SecretStr):
                 found.append((f"config.{name}", item.get_secret_value()))
     return found
+
+
+def _stays_there(config: ReceiverConfig, stored: Mapping[str, Any]) -> None:
+    """Who may not see a token cannot have it sent to a host of theirs: with another address it is given anew."""
+    if any(url not in stored.get("urls", ()) for _, url in urls(config)):
+        message = "config.token: the stored token is only for the stored addresses; give it anew with others."
+        raise SecretNotForThere(message, extra=_errors("config.token"))
 
 
 def _clear(value: Any) -> Any:

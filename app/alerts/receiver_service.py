@@ -129,9 +129,8 @@ class Receivers:
         """Set a receiver as a whole; whether it is new. It counts as working until it fails again, and what it could
         not be told is tried at once. Raises what is wrong with the spec, or TooManyReceivers."""
         matchers = checked_matchers(spec.matchers)
-        before = await self._before(name)
-        config = receiver_config.read(spec.kind, spec.config, _config_of(before, spec.kind))
-        for where, url in receiver_config.urls(config):
+        before = _config_of(await self._before(name), spec.kind)
+        for where, url in receiver_config.urls(receiver_config.read(spec.kind, spec.config, before)):
             await _checked(where, url, self._notifiers)
         async with self._db.hot() as connection, connection.transaction():
             await connection.execute(_LOCK)
@@ -140,7 +139,9 @@ class Receivers:
             old = None if row is None else ReceiverRecord.of(dict(row))
             if old is None and await connection.fetchval(_COUNT) >= MAX_RECEIVERS:
                 raise TooManyReceivers(f"There are {MAX_RECEIVERS} receivers already; delete one that is not needed.")
-            stored = receiver_config.to_store(config, _config_of(old, spec.kind))
+            # Again, for what another put has stored meanwhile; addresses that are masked were checked when it came.
+            known = _config_of(old, spec.kind)
+            stored = receiver_config.to_store(receiver_config.read(spec.kind, spec.config, known), known)
             made = await connection.fetchrow(_PUT, *_values(name, spec, matchers, stored, by))
             if old is not None:
                 await health.try_again(connection, name)

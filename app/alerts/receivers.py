@@ -99,6 +99,11 @@ class RuleRoute:
         return {name: text for name, text in found.items() if text}
 
 
+def about_receiver(rule: RuleRoute | None, labels: Labels) -> str | None:
+    """The receiver that an alert is about, if it is about one."""
+    return labels.get(FAILING_LABEL) if rule is not None and rule.signal == FAILING_SIGNAL else None
+
+
 def routed_to(rule: RuleRoute | None, labels: Labels, receivers: Iterable[ReceiverRecord]) -> list[ReceiverRecord]:
     """Those that the alert opens a group of, or joins one.
 
@@ -107,7 +112,7 @@ def routed_to(rule: RuleRoute | None, labels: Labels, receivers: Iterable[Receiv
     """
     if rule is None:
         return []
-    about = labels.get(FAILING_LABEL) if rule.signal == FAILING_SIGNAL else None
+    about = about_receiver(rule, labels)
     usable = [receiver for receiver in receivers if receiver.enabled and receiver.name != about]
     named = [receiver for receiver in usable if receiver.name in rule.receivers]
     return named or [receiver for receiver in usable if receiver.routed and all_match(receiver.matchers, labels)]

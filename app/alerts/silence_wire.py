@@ -6,12 +6,24 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.alerts.receiver_wire import Matchers
 from app.alerts.silence_service import SilenceSpec
 
 _LABEL = r"^[A-Za-z_][A-Za-z0-9_]{0,254}$"
+
+FIRST_YEAR, LAST_YEAR = 2, 9998
+
+
+def _of_any_zone(value: datetime) -> datetime:
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        raise ValueError(f"a time is within the years {FIRST_YEAR} to {LAST_YEAR}")
+    return value
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_of_any_zone)]
+"""One that can be written in UTC."""
 
 SILENCE: dict[str, Any] = {
     "id": "01a1fb40-7d11-7c3a-8a57-0d5c4e6b7a10",
@@ -42,8 +54,8 @@ class SilenceIn(BaseModel):
         json_schema_extra={"examples": [{name: SILENCE[name] for name in ("matchers", "ends_at", "comment")}]},
     )
     matchers: Matchers = Field(description='Such as pool="ops"; at least one must not match the empty value.')
-    starts_at: AwareDatetime | None = None
-    ends_at: AwareDatetime
+    starts_at: Time | None = None
+    ends_at: Time
     comment: str = Field("", max_length=1000)
 
     def spec(self) -> SilenceSpec:

@@ -104,7 +104,7 @@ class Sender:
         except aiohttp.ClientConnectorError as exc:
             return Answer(None, _clean(f"Cannot connect: {exc.os_error}."))
         except (aiohttp.ClientError, OSError, ValueError, BadWebhookUrl) as exc:
-            return Answer(None, _clean(f"The request failed: {exc!r}."))
+            return Answer(None, _clean(f"The request failed: {_words(exc)}."))
 
     async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         assert self._session is not None, "open() first"
@@ -115,6 +115,16 @@ class Sender:
             if 300 <= response.status < 400:
                 text = "Redirects are not followed. " + text
             return Answer(response.status, text[: self._kept_chars], response.headers.get("Retry-After"))
+
+
+def _words(exc: Exception) -> str:
+    """What went wrong. An error's own text may hold the URL and the headers, which are secret."""
+    if isinstance(exc, aiohttp.ClientResponseError):
+        return f"{exc.status} {exc.message}"
+    if isinstance(exc, BadWebhookUrl):
+        return exc.detail
+    said = exc.strerror if isinstance(exc, OSError) else None
+    return f"{type(exc).__name__} {said}" if said else type(exc).__name__
 
 
 async def _start_of(response: aiohttp.ClientResponse, limit: int) -> str:

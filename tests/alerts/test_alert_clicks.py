@@ -75,6 +75,20 @@ async def test_a_group_is_silenced_for_an_hour_and_once(desk: Desk) -> None:
     assert (await desk.noted("chat", "held"))["reason"] == "silenced"
 
 
+async def test_a_group_that_lacks_a_label_is_silenced_without_those_that_have_it(desk: Desk) -> None:
+    await person(desk, "U1ANN", "admin")
+    await desk.receiver("chat", "slack", group_by=["alertname", "pool", "tenant"])
+    await desk.watcher.fire("errors")
+    await desk.noted("chat", "delivered", "first")
+    (message,) = desk.slack.posted
+    assert "is silenced until" in await press(desk, message, SILENCE, "U1ANN")
+    (silence,) = (await desk.get("/v1/silences"))["items"]
+    assert silence["matchers"] == ['alertname="errors"', 'pool="ops"', 'tenant=""']
+    assert "is silenced already" in await press(desk, message, SILENCE, "U1ANN")
+    await desk.watcher.fire("errors", tenant="a")
+    await desk.until(lambda: len(desk.slack.posted) == 2, "another group is told")
+
+
 async def test_a_group_without_labels_is_not_silenced_with_everything(desk: Desk) -> None:
     await person(desk, "U1ANN", "admin")
     await desk.receiver("chat", "slack", group_by=[])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 from standardwebhooks import Webhook
 
-from app.alerts.notifiers.alerts import Delivered
+from app.alerts.notifiers.alerts import Delivered, Retryable
 from app.alerts.notifiers.http import encode
 from app.alerts.notifiers.webhook import WebhookConfig, WebhookNotifier
 from app.alerts.notifiers.webhook_payload import fingerprint, payload, rfc3339
@@ -142,3 +143,24 @@ def test_a_wrong_configuration_is_refused_and_shows_no_secret(fields: dict[str, 
     with pytest.raises(ValidationError) as failed:
         WebhookConfig.model_validate(fields)
     assert not any(str(value) in str(failed.value) for value in fields.values() if value != -1)
+
+
+@pytest.mark.parametrize("answer", [b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nno header\r\n\r\n", b""])
+async def test_an_answer_that_is_no_http_shows_neither_the_url_nor_the_headers(
+    notifier: WebhookNotifier, answer: bytes
+) -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/in/a%7EbSecret12?key=x%7EySecret34"
+        config = WebhookConfig(url=SecretStr(url), secret=SecretStr(SECRET))
+        outcome = await notifier.notify(config, notice())
+    assert isinstance(outcome, Retryable)
+    for part in ("bSecret12", "ySecret34", "webhook-signature", "127.0.0.1", "[hidden]"):
+        assert part not in outcome.reason, outcome.reason
+    assert "The request failed: " in outcome.reason

@@ -9,8 +9,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.alerts.changes import MAX_TRIES, fate_of, see, told
+from app.alerts.changes import MAX_TRIES, Changes, fate_of, see, told
+from app.alerts.notifiers.alert_registry import Outside
 from app.alerts.notifiers.alerts import Delivered, Outcome, Permanent, Retryable, Throttled
+from app.alerts.notifiers.pagerduty_event import Change
+from app.alerts.outside import Notifiers
+from app.alerts.receivers import ReceiverRecord
+from app.core.clock import Clock
+from app.core.leader import Leader
 from tests.alerts.desk import Desk, desk_of
 from tests.api.verbs import register
 from tests.fakes.faults import Reply
@@ -104,6 +110,44 @@ async def test_a_provider_that_is_down_hears_of_it_later(desk: Desk) -> None:
         await connection.execute("UPDATE change_sends SET due_at = now()")
     await changes.tick()
     assert len(desk.pagerduty.changes) == 1
+
+
+class Hanging(Notifiers):
+    """The receiver `hangs` answers only after every other one was told."""
+
+    def __init__(self, others: int) -> None:
+        super().__init__(Outside(lambda _: True, Clock(), timeout_s=1.0))
+        self.others, self.all_told = others, asyncio.Event()
+
+    async def change(self, receiver: ReceiverRecord, change: Change) -> Outcome:
+        if receiver.name == "a-hangs":
+            await asyncio.wait_for(self.all_told.wait(), 5)
+        else:
+            self.others -= 1
+            if not self.others:
+                self.all_told.set()
+        return Delivered()
+
+
+class Always(Leader):
+    def __init__(self) -> None:
+        pass
+
+    async def leads(self) -> bool:
+        return True
+
+
+async def test_a_receiver_that_hangs_holds_up_no_other(desk: Desk) -> None:
+    for name in ("a-hangs", "b", "c"):
+        await desk.receiver(name)
+    db = desk.yard.db
+    changes = Changes(db, Always(), Hanging(others=2), retention_s=60, url="")
+    for number in (1, 2):
+        await launch(desk, number)
+        await see(db, ["pagerduty"], 60)
+    await changes.tick()
+    async with db.hot() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM change_sends WHERE outcome = 'delivered'") == 3
 
 
 async def test_two_that_look_at_once_store_a_change_once(desk: Desk) -> None:

@@ -102,12 +102,14 @@ def test_an_alert_stays_in_its_group_whatever_becomes_of_the_routing() -> None:
 
 
 def test_what_is_escalated_is_due_at_once() -> None:
-    members, _ = stored(looked([alert()], [receiver()]))
+    members, _ = stored(looked([alert(), alert("latency")], [receiver()]))
     managers = receiver("managers", routed=False)
-    made = escalated(members[0], managers, {}, NOW)
+    made = escalated([(member, managers) for member in members], {}, NOW)
     (key,) = made.opened
     assert made.hurried == {key: NOW}
-    assert [(member.receiver, member.alert) for member in made.put] == [("managers", members[0].alert)]
+    assert [(member.receiver, member.alert) for member in made.put] == [
+        ("managers", member.alert) for member in members
+    ]
 
 
 @pytest.mark.parametrize(("phase", "there"), [("firing", True), ("recovering", True), ("resolved", True),

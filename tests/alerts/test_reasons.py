@@ -40,3 +40,17 @@ def test_a_secret_that_the_text_ends_in_is_not_shown_either(secret: str, data: s
 )
 def test_the_pieces_of_a_url_are_secret_and_its_host_is_not(text: str, shown: str) -> None:
     assert reason(text, [URL]) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "text", "shown"),
+    [
+        ("https://h.example/a%7EbSecret1", "400 for https://h.example/a~bSecret1", "400 for [hidden]"),
+        ("https://h.example/x/sécret12", "404 /x/s%C3%A9cret12", "404 [hidden]"),
+        ("https://h.example/x/s%2Fcret12", "404 /x/s/cret12", "404 [hidden]"),
+        ("https://h.example/x?t=a%3Dsecret12", "bad a=secret12", "bad [hidden]"),
+        ("https://h.example/x?t=two words12", "bad t=two+words12", "bad [hidden]"),
+    ],
+)
+def test_a_url_is_not_shown_as_the_client_spells_it_either(url: str, text: str, shown: str) -> None:
+    assert reason(text, [url]) == shown

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.alerts.receiver_config import MASK, SecretNotKnown, UnknownKind, read, shown, to_store, urls
+from app.alerts.receiver_config import MASK, SecretNotForThere, SecretNotKnown, UnknownKind, read, shown, to_store, urls
 from app.alerts.receiver_service import cycle
 from app.core.errors import Invalid
 
@@ -42,6 +42,32 @@ def test_a_routing_key_that_is_replaced_stays_among_the_previous_ones() -> None:
     assert (changed["routing_key"], changed["previous_routing_keys"]) == (OTHER, [KEY])
     back = to_store(read("pagerduty", {**shown("pagerduty", changed), "routing_key": KEY}, changed), changed)
     assert (back["routing_key"], back["previous_routing_keys"]) == (KEY, [OTHER])
+
+
+def test_previous_routing_keys_stay_until_others_are_given() -> None:
+    def put(stored: dict[str, Any] | None, key: str, **fields: Any) -> dict[str, Any]:
+        return to_store(read("pagerduty", {"routing_key": key, **fields}, stored), stored)
+
+    stored = put(put(None, KEY), OTHER)
+    assert put(stored, OTHER)["previous_routing_keys"] == [KEY]
+    assert put(stored, MASK, region="eu")["previous_routing_keys"] == [KEY]
+    assert put(stored, "2" * 32)["previous_routing_keys"] == [OTHER, KEY]
+    assert put(stored, OTHER, previous_routing_keys=[])["previous_routing_keys"] == []
+    for number in range(2, 9):
+        stored = put(stored, str(number) * 32)
+    assert [key[0] for key in stored["previous_routing_keys"]] == ["7", "6", "5", "4", "3"]
+
+
+@pytest.mark.parametrize("addresses", [["https://b.example"], [MASK, "https://b.example"], ["https://a.example/other"]])
+def test_a_masked_token_goes_to_the_stored_addresses_only(addresses: list[str]) -> None:
+    stored = {"urls": ["https://a.example/secret-path", "https://c.example"], "token": "secret-token"}
+    with pytest.raises(SecretNotForThere) as refusal:
+        read("alertmanager", {"urls": addresses, "token": MASK}, stored)
+    assert "secret" not in str(refusal.value.extra)
+    for kept in ([MASK], ["https://c.example"], [MASK, MASK]):
+        read("alertmanager", {"urls": kept, "token": MASK}, stored)
+    read("alertmanager", {"urls": addresses, "token": "another"}, stored)
+    read("alertmanager", {"urls": addresses}, stored)
 
 
 def test_what_is_wrong_is_named_without_the_value() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -111,6 +113,27 @@ async def test_a_test_says_how_it_went_and_leaves_nothing_open(desk: Desk) -> No
     assert outcome["reason"] == "E-mail: no mail server is set up."
 
 
+async def test_a_mask_keeps_what_another_put_has_stored_meanwhile(desk: Desk) -> None:
+    """The second waits for the first, and then keeps its key."""
+    await put(desk, "on-call")
+    changed = "f" * 32
+    async with desk.yard.db.hot() as connection, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('yardmaster-receivers'))")
+        late = asyncio.create_task(put(desk, "on-call", config={"routing_key": "**********"}))
+        await until_async(lambda: waits(desk), "the put waits", 20)
+        await connection.execute("UPDATE receivers SET config = $1", json.dumps({"routing_key": changed}))
+    assert (await late).status_code == 200
+    ((config,),) = await desk.watcher.rows("SELECT config FROM receivers")
+    stored = json.loads(config)
+    assert (stored["routing_key"], stored["previous_routing_keys"]) == (changed, [])
+
+
+async def waits(desk: Desk) -> bool:
+    here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    query = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = {here}"
+    return bool(await desk.watcher.rows(query))
+
+
 def silence(**fields: Any) -> dict[str, Any]:
     return {"matchers": ["pool=ops"], "ends_at": at(3600), **fields}
 
@@ -150,6 +173,8 @@ async def test_a_silence_is_changed_in_place_or_by_another_one_and_expires(desk:
         ({"ends_at": "2999-01-01T00:00:00Z", "starts_at": "2999-01-02T00:00:00Z"}, "bad_silence"),
         ({"ends_at": "2999-01-01T00:00:00"}, "validation_error"),
         ({"ends_at": "soon"}, "validation_error"),
+        ({"ends_at": "9999-12-31T23:59:59-14:00"}, "validation_error"),
+        ({"starts_at": "0001-01-01T00:00:00+14:00"}, "validation_error"),
     ],
 )
 async def test_a_silence_that_cannot_be_is_refused_by_a_code(desk: Desk, fields: dict[str, Any], code: str) -> None:

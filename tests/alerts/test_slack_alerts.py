@@ -145,6 +145,21 @@ async def test_a_message_that_is_gone_is_posted_anew(
     assert len(slack.posted) == 2
 
 
+async def test_after_a_change_of_channels_an_open_group_is_posted_in_the_new_one(
+    notifier: SlackAlertNotifier, slack: SlackServer, hook: SlackConfig, clock: HandClock
+) -> None:
+    first = await notifier.notify(BOT, notice())
+    assert isinstance(first, Delivered)
+    other = SlackConfig(channel="C0OPS")
+    second = await notifier.notify(other, notice(reason="repeat", receipt=first.receipt))
+    assert isinstance(second, Delivered)
+    clock.forward(1)
+    assert await notifier.notify(other, ended(receipt=second.receipt)) == second
+    assert [(shown.channel, shown.versions) for shown in slack.posted] == [("C0APPROVALS", 1), ("C0OPS", 2)]
+    clock.forward(1)
+    assert await notifier.notify(hook, notice(reason="repeat", receipt=first.receipt)) == Delivered()
+
+
 async def test_a_webhook_posts_again_when_it_is_resolved(
     notifier: SlackAlertNotifier, slack: SlackServer, hook: SlackConfig, clock: HandClock
 ) -> None:

@@ -162,7 +162,9 @@ def test_a_throttled_try_is_none_of_the_receivers_failures() -> None:
     step = sent(look(found, [alert()], receiver(), None, PLAIN, NOW))
     paused = after(found, step, Throttled(NOW + seconds(100_000), "slow down"))
     assert paused.retry_at == paused.throttled_until == NOW + seconds(3600), "no provider's word counts for longer"
-    assert (paused.tries, paused.failing, paused.told) == (0, "", False)
+    assert (paused.tries, paused.failing, paused.told, paused.tried_since) == (0, "", False, NOW)
+    lasting = after(replace(found, tried_since=NOW - seconds(900)), step, Throttled(NOW + seconds(5), "slow down"))
+    assert (lasting.failing, lasting.outcome) == ("slow down", "throttled"), "for so long it is a failure"
 
 
 def test_what_is_refused_for_good_is_not_sent_again_until_the_receiver_works() -> None:

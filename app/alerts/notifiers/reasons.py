@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from yarl import URL
+
 MAX_REASON = 300
 MIN_SECRET = 6
 """A shorter piece of a secret hides nothing worth hiding, and would blank common words."""
@@ -18,8 +20,9 @@ _SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 def reason(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` on one line, at most MAX_REASON characters, with `secrets` and their pieces left out.
 
-    Of a secret that is a URL, its path, its query and their longer pieces are secret as well, but for plain words. A
-    secret whose end is missing because the text was cut there is found too.
+    Of a secret that is a URL, its path, its query and their longer pieces are secret as well, but for plain words; as
+    they were written, as they are sent, and decoded. A secret whose end is missing because the text was cut there is
+    found too.
     """
     for secret in sorted(_pieces(secrets), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
@@ -41,8 +44,16 @@ def _pieces(secrets: Iterable[str]) -> set[str]:
 
 def _of_url(url: str) -> set[str]:
     try:
-        parts = urlsplit(url)
+        parts, sent = urlsplit(url), URL(url)
+        spelled = {
+            (parts.path, parts.query),
+            (sent.raw_path, sent.raw_query_string),
+            (sent.path, sent.query_string),
+        }
     except ValueError:
         return set()
-    steps = [step for step in re.split(r"[/;]", parts.path) if not _WORD.fullmatch(step)]
-    return {parts.path, parts.query, *steps, *re.split(r"[&;=]", parts.query)}
+    found = {str(sent), *sent.query, *sent.query.values()}
+    for path, query in spelled:
+        steps = [step for step in re.split(r"[/;]", path) if not _WORD.fullmatch(step)]
+        found |= {path, query, *steps, *re.split(r"[&;=]", query)}
+    return found

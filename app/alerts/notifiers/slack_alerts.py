@@ -2,11 +2,13 @@
 
 https://docs.slack.dev/apis/web-api/rate-limits: about one message a second and channel, by either way. A bot's message
 is updated on every notice of the group, so that it never says what is no longer so; of new alerts and repetitions its
-channel is told by a line below it, as an update rings no bell. A message that is gone is posted anew.
+channel is told by a line below it, as an update rings no bell. A message that is gone, or is in a channel that is no
+longer the receiver's, is posted anew.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import timedelta
 from typing import Self
@@ -62,7 +64,8 @@ class SlackConfig(ReceiverConfig):
 
 
 class SlackAlertNotifier:
-    """A bot's receipt is "<channel id>/<ts>" of the message; a webhook's is empty: it cannot change what it posted.
+    """A bot's receipt is "<digest of the configured channel>/<channel id>/<ts>" of the message; a webhook's is empty:
+    it cannot change what it posted.
 
     `token` is this installation's bot, for receivers without one of their own.
     """
@@ -106,8 +109,9 @@ class SlackAlertNotifier:
         return failed.failure if isinstance(failed, Refused) else failed
 
     async def _tell(self, config: SlackConfig, token: str, notice: Notice) -> Outcome:
-        channel, _, at = notice.receipt.partition("/")
-        if not at:
+        configured, _, posted = notice.receipt.partition("/")
+        channel, _, at = posted.partition("/")
+        if not at or configured != _digest(config.channel):
             return await self._post(config, token, notice)
         body = {"channel": channel, "ts": at, **message(notice, buttons=config.buttons)}
         found = await self._calls.api("chat.update", token, body, config.secrets())
@@ -128,7 +132,11 @@ class SlackAlertNotifier:
         channel, at = found.get("channel"), found.get("ts")
         if not isinstance(channel, str) or not isinstance(at, str):
             return Retryable("Slack's answer does not name the message.")
-        return Delivered(f"{channel}/{at}")
+        return Delivered(f"{_digest(config.channel)}/{channel}/{at}")
+
+
+def _digest(channel: str) -> str:
+    return hashlib.sha256(channel.encode()).hexdigest()[:16]
 
 
 def _outcome(found: object, receipt: str) -> Outcome:
