@@ -163,9 +163,18 @@ def test_a_failed_try_stores_nothing_but_when_to_try_again() -> None:
 def test_a_throttled_try_is_none_of_the_receivers_failures() -> None:
     found = group(tries=1)
     step = sent(look(found, [alert()], receiver(), None, PLAIN, NOW))
-    paused = after(found, step, Throttled(NOW + seconds(100_000), "slow down"))
+    paused = after(found, step, Throttled(seconds(100_000), "slow down"))
     assert paused.retry_at == paused.throttled_until == NOW + seconds(3600), "no provider's word counts for longer"
     assert (paused.tries, paused.failing, paused.told) == (0, "", False)
+    assert after(found, step, Throttled(seconds(0), "slow down")).throttled_until == NOW + seconds(1), (
+        "it must not spin"
+    )
+
+
+def test_a_pace_of_our_own_holds_up_the_group_and_not_the_receiver() -> None:
+    step = sent(look(group(), [alert()], receiver(), None, PLAIN, NOW))
+    paced = after(group(), step, Throttled(seconds(3), "one a second", own=True))
+    assert (paced.retry_at, paced.throttled_until, paced.outcome) == (NOW + seconds(3), None, "throttled")
 
 
 def test_what_is_refused_for_good_is_not_sent_again_until_the_receiver_works() -> None:
