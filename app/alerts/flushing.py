@@ -37,8 +37,10 @@ from app.settings import AlertSettings
 
 log = structlog.get_logger()
 
-STORE_AGAIN_S = (0.1, 0.5, 1.0, 2.0)
-"""Pauses before a send is stored again where the database was away: what is not stored is sent twice."""
+STORE_AGAIN_S = (0.1, 0.5, 1.0, *(2.0,) * 30)
+"""Pauses before a send is stored again where the database was away, a minute of them: what is not stored is sent twice.
+They may outlast the lease: nothing is stored of a group that is another's by then. They stay short, so that it is
+stored before the group is claimed anew."""
 
 
 class LeaseLost(Exception):
@@ -106,6 +108,7 @@ class Flushes:
             ours = await connection.fetchval(
                 sql.BEGIN,
                 *(item.group.key, item.lease, notice_id, step.digest, sorted(step.alarmed), step.news, step.lifts),
+                item.lease_s,
             )
             if ours is None:
                 return False

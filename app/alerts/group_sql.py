@@ -57,14 +57,16 @@ SELECT group_key, receiver, firing, resolved, sent_at, expires_at FROM notificat
 WHERE group_key = ANY($1::text[])
 """
 
-# The notice has its id, and people count as alarmed, before anything is sent.
+# The notice has its id, and people count as alarmed, before anything is sent. The lease covers the whole send, however
+# long after the claim it begins.
 BEGIN = """
 UPDATE alert_groups SET notice_id = $3, notice_digest = $4, tries = tries + 1,
   tried_since = coalesce(tried_since, now()),
   alarmed = $5, alarmed_at = CASE WHEN $6 THEN now() ELSE alarmed_at END,
   escalated_at = CASE WHEN $6 THEN NULL ELSE escalated_at END,
   acked_by = CASE WHEN $7 THEN '' ELSE acked_by END, acked_until = CASE WHEN $7 THEN NULL ELSE acked_until END,
-  ack_comment = CASE WHEN $7 THEN '' ELSE ack_comment END, ack_due = ack_due AND NOT $7, last_notification = $3
+  ack_comment = CASE WHEN $7 THEN '' ELSE ack_comment END, ack_due = ack_due AND NOT $7, last_notification = $3,
+  leased_until = now() + make_interval(secs => $8)
 WHERE key = $1 AND lease = $2 AND leased_until > now() RETURNING tries
 """
 BEGIN_NOTIFICATION = """

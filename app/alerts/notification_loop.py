@@ -30,8 +30,8 @@ from app.settings import AlertSettings
 log = structlog.get_logger()
 
 TOPIC = "alerts"
-LEASE_MARGIN_S = 5.0
-"""For what comes before and after telling: a send is stored again for a while where the database is away."""
+ACQUIRED = 3
+"""Connections that a flush waits for within its lease: to begin, for the time, and to store how it went."""
 
 
 class NotificationLoop:
@@ -41,7 +41,7 @@ class NotificationLoop:
         self, db: Database, clock: Clock, leader: Leader, notifiers: Notifiers, settings: AlertSettings
     ) -> None:
         self._db, self._clock, self._leader, self._notifiers, self._settings = db, clock, leader, notifiers, settings
-        self.lease_s = notifiers.bound_s + LEASE_MARGIN_S
+        self.lease_s = notifiers.bound_s + ACQUIRED * db.settings.acquire_timeout_s
         self._claims = Claims(db, lease_s=self.lease_s, each=settings.max_in_flight_per_receiver)
         self._flushes = Flushes(db, notifiers, settings)
         self.on_free: Callable[[], None] = lambda: None

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from app.alerts import flushing
 from app.alerts.claiming import Claims
 from app.alerts.flushing import Flushes, LeaseLost
 from app.alerts.looking import look
@@ -165,6 +166,25 @@ async def test_a_retry_keeps_its_id_and_news_get_one_of_their_own(db: Database, 
     assert [len(notice.alerts) for notice in notifiers.told] == [1, 1, 2, 2]
 
 
+async def test_a_lease_covers_a_send_however_long_after_the_claim_it_begins(db: Database, watcher: Watcher) -> None:
+    class Late(Recorder):
+        async def notify(self, receiver: ReceiverRecord, notice: Notice) -> Outcome:
+            ((left,),) = await watcher.rows("SELECT extract(epoch FROM leased_until - now()) FROM alert_groups")
+            assert 59 < left <= 60
+            return await super().notify(receiver, notice)
+
+    await watcher.fire("errors")
+    item, late = await claimed(db, 60.0), Late()
+    await watcher.rows("UPDATE alert_groups SET leased_until = now() + interval '1 second'")
+    await Flushes(db, late, SETTINGS).flush(item, {})
+    assert len(late.told) == 1
+
+
+def test_a_lease_is_long_enough_to_wait_for_the_database(db: Database) -> None:
+    notifiers = Recorder()
+    assert loop_of(db, notifiers).lease_s >= notifiers.bound_s + 3 * db.settings.acquire_timeout_s
+
+
 async def drained_once(loop: NotificationLoop) -> None:
     loop.hint()
     await loop.tick()
@@ -174,10 +194,13 @@ async def drained_once(loop: NotificationLoop) -> None:
 async def test_what_is_not_stored_because_the_database_is_away_is_stored_when_it_is_back(
     db: Database, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pauses = flushing.STORE_AGAIN_S
+    monkeypatch.setattr(flushing, "STORE_AGAIN_S", (0.0,) * len(flushing.STORE_AGAIN_S))
+    assert sum(pauses) >= 60
     await watcher.fire("errors")
     item = await claimed(db)
     notifiers = Recorder()
-    flushes, failures = Flushes(db, notifiers, SETTINGS), [OSError("away"), OSError("away")]
+    flushes, failures = Flushes(db, notifiers, SETTINGS), [OSError("away")] * 20
     hot = db.hot
 
     def flaky() -> Any:
