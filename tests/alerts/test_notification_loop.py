@@ -24,6 +24,7 @@ from app.core.db import Database
 from app.core.leader import Leader
 from app.settings import AlertSettings
 from tests.alerts.watching import Watcher
+from tests.support.waiting import until_async
 
 _RECEIVER = """
 INSERT INTO receivers (name, kind, config, group_by, group_wait_s, group_interval_s, repeat_interval_s, created_by)
@@ -183,6 +184,47 @@ async def test_a_lease_covers_a_send_however_long_after_the_claim_it_begins(db: 
 def test_a_lease_is_long_enough_to_wait_for_the_database(db: Database) -> None:
     notifiers = Recorder()
     assert loop_of(db, notifiers).lease_s >= notifiers.bound_s + 3 * db.settings.acquire_timeout_s
+
+
+async def test_a_switch_that_hangs_gets_one_beat_at_a_time_and_takes_no_alerts_place(
+    db: Database, watcher: Watcher
+) -> None:
+    over = asyncio.Event()
+
+    class Hangs(Recorder):
+        async def notify(self, receiver: ReceiverRecord, notice: Notice) -> Outcome:
+            if "Watchdog" in notice.group_labels.values():
+                self.told.append(notice)
+                await over.wait()
+                return Delivered()
+            return await super().notify(receiver, notice)
+
+    notifiers = Hangs()
+    few = AlertSettings(flush_interval_s=0.01, max_in_flight=1, max_in_flight_per_receiver=1)
+    loop = NotificationLoop(db, Clock(), Always(), notifiers, few)
+    await watcher.rows("UPDATE receivers SET heartbeat_s = 1")
+    await watcher.rule("errors")
+    for _ in range(5):
+        loop.hint()
+        await watcher.rows("UPDATE receivers SET heartbeat_at = NULL")
+        await loop.tick()
+    assert [notice.group_labels for notice in notifiers.told] == [{"alertname": "Watchdog"}]
+    await watcher.fire("errors")
+
+    async def told() -> bool:
+        loop.hint()
+        await loop.tick()
+        return len(notifiers.told) == 2
+
+    await until_async(told, "the alert is told meanwhile", 10)
+    over.set()
+    await loop.idle()
+    loop.hint()
+    await watcher.rows("UPDATE receivers SET heartbeat_at = NULL")
+    await loop.tick()
+    await loop.idle()
+    assert len(notifiers.told) == 3, "and when the first is over there is another"
+    await loop.close(1)
 
 
 async def drained_once(loop: NotificationLoop) -> None:
