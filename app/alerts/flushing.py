@@ -186,7 +186,7 @@ async def _store(
         sql.STORE,
         *(item.group.key, item.lease, after.next_flush_at, after.flushed, after.receipt, after.notice_id),
         *(after.notice_digest, after.tries, after.tried_since, after.retry_at, after.refused_digest, after.resend_at),
-        *(after.ack_told, after.ends, notification),
+        *(after.ack_told, after.ends, notification, item.group.next_flush_at),
     )
     if ours is None:
         return False

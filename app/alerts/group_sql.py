@@ -22,8 +22,10 @@ INSERT INTO alert_groups (key, receiver, labels, due_at, next_flush_at)
 SELECT * FROM unnest($1::text[], $2::text[], $3::json[], $4::timestamptz[], $4::timestamptz[])
 ON CONFLICT (key) DO NOTHING
 """
+# One that is under way is flushed once more: STORE knows by the time that differs from the one it was claimed with.
 HURRY = """
-UPDATE alert_groups g SET next_flush_at = least(g.next_flush_at, v.at), due_at = least(g.due_at, v.at)
+UPDATE alert_groups g SET due_at = least(g.due_at, v.at),
+  next_flush_at = CASE WHEN g.lease IS NULL THEN least(g.next_flush_at, v.at) ELSE v.at END
 FROM unnest($1::text[], $2::timestamptz[]) AS v (key, at) WHERE g.key = v.key
 """
 PUT_MEMBERS = """
@@ -85,14 +87,17 @@ INSERT INTO notifications (id, group_key, receiver, reason, sent, verdicts, outc
 VALUES ($1, $2, $3, $4, false, $5, 'held', $6)
 """
 
-# An acknowledgement may come while a notice is sent: what is due is looked at here.
+# While a notice is sent it may be acknowledged, or wanted at once: what is due is looked at here.
 STORE = """
-UPDATE alert_groups SET next_flush_at = $3, flushed = $4, receipt = $5, notice_id = $6, notice_digest = $7, tries = $8,
-  tried_since = $9, retry_at = $10, refused_digest = $11, resend_at = $12, ack_due = ack_due AND NOT $13 AND NOT $14,
+UPDATE alert_groups SET next_flush_at = CASE WHEN next_flush_at = $16 THEN $3 ELSE next_flush_at END,
+  flushed = $4, receipt = $5, notice_id = $6, notice_digest = $7, tries = $8, tried_since = $9,
+  retry_at = CASE WHEN next_flush_at = $16 THEN $10::timestamptz END, refused_digest = $11, resend_at = $12,
+  ack_due = ack_due AND NOT $13 AND NOT $14,
   alarmed = CASE WHEN $14 THEN '{}' ELSE alarmed END, alarmed_at = CASE WHEN $14 THEN NULL ELSE alarmed_at END,
   escalated_at = CASE WHEN $14 THEN NULL ELSE escalated_at END, acked_by = CASE WHEN $14 THEN '' ELSE acked_by END,
   acked_until = CASE WHEN $14 THEN NULL ELSE acked_until END, ack_comment = CASE WHEN $14 THEN '' ELSE ack_comment END,
-  due_at = greatest(least($3, $12, CASE WHEN ack_due AND NOT $13 AND NOT $14 THEN now() END), $10),
+  due_at = CASE WHEN next_flush_at = $16
+    THEN greatest(least($3, $12, CASE WHEN ack_due AND NOT $13 AND NOT $14 THEN now() END), $10) ELSE next_flush_at END,
   last_notification = coalesce($15, last_notification), lease = NULL, leased_until = NULL
 WHERE key = $1 AND lease = $2 RETURNING 1
 """
