@@ -34,9 +34,11 @@ _MUTE_TIMES = "SELECT name, intervals FROM mute_times"
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A group that is ours to tell until its lease ends, as it was at `now`."""
+    """A group that is ours to tell until its lease ends, as it was at `now`. `lease_s`: how long the lease is, counted
+    anew when a send begins."""
 
     lease: UUID
+    lease_s: float
     now: datetime
     group: OpenGroup
     receiver: ReceiverRecord
@@ -83,6 +85,7 @@ class Claims:
         return [
             Claimed(
                 lease,
+                self._lease_s,
                 now,
                 group,
                 receiver,

@@ -37,8 +37,10 @@ from app.settings import AlertSettings
 
 log = structlog.get_logger()
 
-STORE_AGAIN_S = (0.1, 0.5, 1.0, 2.0)
-"""Pauses before a send is stored again where the database was away: what is not stored is sent twice."""
+STORE_AGAIN_S = (0.1, 0.5, 1.0, *(2.0,) * 30)
+"""Pauses before a send is stored again where the database was away, a minute of them: what is not stored is sent twice.
+They may outlast the lease: nothing is stored of a group that is another's by then. They stay short, so that it is
+stored before the group is claimed anew."""
 
 
 class LeaseLost(Exception):
@@ -106,6 +108,7 @@ class Flushes:
             ours = await connection.fetchval(
                 sql.BEGIN,
                 *(item.group.key, item.lease, notice_id, step.digest, sorted(step.alarmed), step.news, step.lifts),
+                item.lease_s,
             )
             if ours is None:
                 return False
@@ -183,7 +186,7 @@ async def _store(
         sql.STORE,
         *(item.group.key, item.lease, after.next_flush_at, after.flushed, after.receipt, after.notice_id),
         *(after.notice_digest, after.tries, after.tried_since, after.retry_at, after.refused_digest, after.resend_at),
-        *(after.ack_told, after.ends, notification),
+        *(after.ack_told, after.ends, notification, item.group.next_flush_at),
     )
     if ours is None:
         return False

@@ -22,8 +22,10 @@ INSERT INTO alert_groups (key, receiver, labels, due_at, next_flush_at)
 SELECT * FROM unnest($1::text[], $2::text[], $3::json[], $4::timestamptz[], $4::timestamptz[])
 ON CONFLICT (key) DO NOTHING
 """
+# One that is under way is flushed once more: STORE knows by the time that differs from the one it was claimed with.
 HURRY = """
-UPDATE alert_groups g SET next_flush_at = least(g.next_flush_at, v.at), due_at = least(g.due_at, v.at)
+UPDATE alert_groups g SET due_at = least(g.due_at, v.at),
+  next_flush_at = CASE WHEN g.lease IS NULL THEN least(g.next_flush_at, v.at) ELSE v.at END
 FROM unnest($1::text[], $2::timestamptz[]) AS v (key, at) WHERE g.key = v.key
 """
 PUT_MEMBERS = """
@@ -57,14 +59,16 @@ SELECT group_key, receiver, firing, resolved, sent_at, expires_at FROM notificat
 WHERE group_key = ANY($1::text[])
 """
 
-# The notice has its id, and people count as alarmed, before anything is sent.
+# The notice has its id, and people count as alarmed, before anything is sent. The lease covers the whole send, however
+# long after the claim it begins.
 BEGIN = """
 UPDATE alert_groups SET notice_id = $3, notice_digest = $4, tries = tries + 1,
   tried_since = coalesce(tried_since, now()),
   alarmed = $5, alarmed_at = CASE WHEN $6 THEN now() ELSE alarmed_at END,
   escalated_at = CASE WHEN $6 THEN NULL ELSE escalated_at END,
   acked_by = CASE WHEN $7 THEN '' ELSE acked_by END, acked_until = CASE WHEN $7 THEN NULL ELSE acked_until END,
-  ack_comment = CASE WHEN $7 THEN '' ELSE ack_comment END, ack_due = ack_due AND NOT $7, last_notification = $3
+  ack_comment = CASE WHEN $7 THEN '' ELSE ack_comment END, ack_due = ack_due AND NOT $7, last_notification = $3,
+  leased_until = now() + make_interval(secs => $8)
 WHERE key = $1 AND lease = $2 AND leased_until > now() RETURNING tries
 """
 BEGIN_NOTIFICATION = """
@@ -83,14 +87,17 @@ INSERT INTO notifications (id, group_key, receiver, reason, sent, verdicts, outc
 VALUES ($1, $2, $3, $4, false, $5, 'held', $6)
 """
 
-# An acknowledgement may come while a notice is sent: what is due is looked at here.
+# While a notice is sent it may be acknowledged, or wanted at once: what is due is looked at here.
 STORE = """
-UPDATE alert_groups SET next_flush_at = $3, flushed = $4, receipt = $5, notice_id = $6, notice_digest = $7, tries = $8,
-  tried_since = $9, retry_at = $10, refused_digest = $11, resend_at = $12, ack_due = ack_due AND NOT $13 AND NOT $14,
+UPDATE alert_groups SET next_flush_at = CASE WHEN next_flush_at = $16 THEN $3 ELSE next_flush_at END,
+  flushed = $4, receipt = $5, notice_id = $6, notice_digest = $7, tries = $8, tried_since = $9,
+  retry_at = CASE WHEN next_flush_at = $16 THEN $10::timestamptz END, refused_digest = $11, resend_at = $12,
+  ack_due = ack_due AND NOT $13 AND NOT $14,
   alarmed = CASE WHEN $14 THEN '{}' ELSE alarmed END, alarmed_at = CASE WHEN $14 THEN NULL ELSE alarmed_at END,
   escalated_at = CASE WHEN $14 THEN NULL ELSE escalated_at END, acked_by = CASE WHEN $14 THEN '' ELSE acked_by END,
   acked_until = CASE WHEN $14 THEN NULL ELSE acked_until END, ack_comment = CASE WHEN $14 THEN '' ELSE ack_comment END,
-  due_at = greatest(least($3, $12, CASE WHEN ack_due AND NOT $13 AND NOT $14 THEN now() END), $10),
+  due_at = CASE WHEN next_flush_at = $16
+    THEN greatest(least($3, $12, CASE WHEN ack_due AND NOT $13 AND NOT $14 THEN now() END), $10) ELSE next_flush_at END,
   last_notification = coalesce($15, last_notification), lease = NULL, leased_until = NULL
 WHERE key = $1 AND lease = $2 RETURNING 1
 """

@@ -6,6 +6,7 @@ several. Where no rule was evaluated lately there is none at all, which is what 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from app.alerts import receiver_health as health
@@ -24,7 +25,7 @@ FRESH_LEAST_S = 30.0
 
 _BEGIN = f"""
 UPDATE receivers SET heartbeat_at = now()
-WHERE enabled AND heartbeat_s IS NOT NULL
+WHERE enabled AND heartbeat_s IS NOT NULL AND name <> ALL($2::text[])
   AND (heartbeat_at IS NULL OR heartbeat_at > now() OR now() >= heartbeat_at + make_interval(secs => heartbeat_s))
   AND EXISTS (SELECT FROM alert_rules WHERE enabled AND evaluated_at > now() - make_interval(secs => $1))
 RETURNING {COLUMNS}
@@ -38,10 +39,11 @@ VALUES ($1, $2, $3, 'heartbeat', $4, $5, $6, $7, 1)
 """
 
 
-async def due(db: Database, interval_s: float) -> list[ReceiverRecord]:
-    """The receivers that are to hear a beat now, each from this call on until the next is due."""
+async def due(db: Database, interval_s: float, beating: Collection[str] = ()) -> list[ReceiverRecord]:
+    """The receivers that are to hear a beat now, each from this call on until the next is due. `beating`: receivers
+    whose last one is under way here."""
     async with db.hot() as connection:
-        rows = await connection.fetch(_BEGIN, max(FRESH_LEAST_S, FRESH_INTERVALS * interval_s))
+        rows = await connection.fetch(_BEGIN, max(FRESH_LEAST_S, FRESH_INTERVALS * interval_s), list(beating))
     return [ReceiverRecord.of(dict(row)) for row in rows]
 
 

@@ -17,6 +17,7 @@ type Fate = Literal["delivered", "retrying", "throttled", "permanent"]
 MAX_BACKOFF_S = 300.0
 FIRST_BACKOFF_S = 1.0
 JITTER = 0.2
+MIN_PAUSE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +70,18 @@ def after_send(
     spread: float,
     failed_after_s: float,
 ) -> After:
-    """The group after a send. `spread` is a random number in −1..1. Nothing else is stored of a try that failed: the
-    next flush comes to the same decision."""
+    """The group after a send; `now` is database time, `spread` a random number in −1..1. Nothing else is stored of a
+    try that failed: the next flush comes to the same decision."""
     match outcome:
         case Delivered():
             return _delivered(group, step, outcome, receiver, around, now)
         case Throttled():
-            until = min(max(outcome.until, now), now + MAX_PAUSE)
+            until = now + min(max(outcome.pause, MIN_PAUSE), MAX_PAUSE)
             tries = max(group.tries - 1, 0)  # it was not the receiver's fault
+            if outcome.own:
+                return replace(
+                    _unchanged(group), retry_at=until, tries=tries, outcome="throttled", detail=outcome.reason
+                )
             base = replace(_lasting(group, outcome.reason, now, failed_after_s), retry_at=until, tries=tries)
             return replace(base, outcome="throttled", throttled_until=until)
         case Retryable():

@@ -66,7 +66,7 @@ def router(receivers: Receivers, edge: Edge, clock: Clock) -> APIRouter:
     @api.post("/{name}/test", responses=problems(401, 403, 404, 422, 503), summary="Test a receiver")
     async def test_receiver(name: Name, caller: Caller = edge.require(SCOPE)) -> wire.TestOut:
         """Sends a test alert now, and answers how that went. A success clears an earlier failure."""
-        return test_out(await receivers.test(name, caller))
+        return test_out(await receivers.test(name, caller), clock.now())
 
     return api
 
@@ -83,12 +83,12 @@ def receiver_out(receiver: ReceiverRecord, now: datetime) -> wire.ReceiverOut:
     return wire.ReceiverOut.model_validate({**values, "status": status if receiver.enabled else "disabled"})
 
 
-def test_out(outcome: Outcome) -> wire.TestOut:
+def test_out(outcome: Outcome, now: datetime) -> wire.TestOut:
     match outcome:
         case Delivered():
             return wire.TestOut(outcome="delivered", reason=outcome.note, until=None)
         case Throttled():
-            return wire.TestOut(outcome="throttled", reason=outcome.reason, until=outcome.until)
+            return wire.TestOut(outcome="throttled", reason=outcome.reason, until=now + outcome.pause)
         case Retryable():
             return wire.TestOut(outcome="retryable", reason=outcome.reason, until=None)
         case Permanent():

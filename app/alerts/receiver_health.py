@@ -19,7 +19,7 @@ WHERE name = $1
 """
 _AGAIN = """
 UPDATE alert_groups SET due_at = now(), next_flush_at = now(), retry_at = NULL
-WHERE receiver = $1 AND (refused_digest <> '' OR retry_at IS NOT NULL)
+WHERE receiver = $1 AND (refused_digest <> '' OR retry_at IS NOT NULL OR lease IS NOT NULL)
 """
 
 
@@ -40,5 +40,5 @@ async def throttled(connection: HotConnection, receiver: str, until: datetime) -
 
 
 async def try_again(connection: HotConnection, receiver: str) -> None:
-    """What it refused, or could not be told, is due now."""
+    """What it refused, or could not be told, is due now; so is what is under way, once that try is over."""
     await connection.execute(_AGAIN, receiver)

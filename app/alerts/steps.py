@@ -19,7 +19,7 @@ from uuid import UUID
 
 import orjson
 
-from app.alerts.deliver import LogEntry, unexpired
+from app.alerts.deliver import LogEntry, told, unexpired
 from app.alerts.grouping import Group, due
 from app.alerts.inhibition import Inhibitions
 from app.alerts.mute_times import MuteTimes
@@ -161,6 +161,8 @@ def _flushed(
 ) -> Step:
     firing = frozenset(alert.fingerprint for alert in alerts if alert.firing)
     verdicts = tuple(Told(item.fingerprint, item.sent, item.reason, item.by) for item in decision.verdicts)
+    if decision.reason is None and not firing and (untold := _untold_end(group, alerts, receiver, log, verdicts, now)):
+        return untold
     if decision.reason is None or not decision.alerts:
         ends = not firing and decision.retry_at is None  # else the end is still to be told
         return Hold(verdicts, decision.entry, decision.settled, decision.retry_at, ends)
@@ -184,6 +186,45 @@ def _flushed(
         news,
         news and bool(group.alarmed) and group.acked(now),
         not firing,
+    )
+
+
+def _untold_end(
+    group: OpenGroup,
+    alerts: tuple[Alert, ...],
+    receiver: ReceiverRecord,
+    log: LogEntry | None,
+    verdicts: tuple[Told, ...],
+    now: datetime,
+) -> Send | Hold | None:
+    """The end of alerts whose notice may have arrived though its answer was lost; None: nobody waits for it.
+
+    It is told even though the log does not say that they were. The alarm is kept, as this notice may be lost too.
+    """
+    known = unexpired(log, now)
+    if not group.tries or not group.alarmed or not receiver.send_resolved or (known is not None and known.firing):
+        return None
+    passed = frozenset(item.fingerprint for item in verdicts if item.reason == "deduplicated")
+    ended = tuple(alert for alert in alerts if alert.fingerprint in passed)
+    digest = digest_of("resolved", ended)
+    refused = group.refused_digest and group.refused_digest == group.notice_digest
+    if not ended or (refused and group.refused_digest != digest):  # refused is not lost: that notice did not arrive
+        return None
+    if refused and receiver.failed_at is not None:
+        return Hold(_judged(verdicts, passed, "refused", receiver.failed_reason))
+    if (until := receiver.told(now).throttled_until) is not None:
+        return Hold(_judged(verdicts, passed, "throttled", until.isoformat()), retry_at=until)
+    repeat = receiver.timing.repeat_interval
+    return Send(
+        "flush",
+        "resolved",
+        ended,
+        digest,
+        tuple(replace(item, sent=True, reason="resolved") if item.fingerprint in passed else item for item in verdicts),
+        told(group.key, receiver.name, frozenset(), passed, repeat_interval=repeat, now=now),
+        frozenset(alert.fingerprint for alert in alerts),
+        group.alarmed,
+        ends=True,
     )
 
 
@@ -219,6 +260,10 @@ def reason_of(verdicts: Iterable[Told]) -> str:
 
 def _instead(verdicts: Iterable[Told], reason: str, by: str) -> tuple[Told, ...]:
     return tuple(replace(item, sent=False, reason=reason, by=by) if item.sent else item for item in verdicts)
+
+
+def _judged(verdicts: tuple[Told, ...], of: frozenset[str], reason: str, by: str) -> tuple[Told, ...]:
+    return tuple(replace(item, reason=reason, by=by) if item.fingerprint in of else item for item in verdicts)
 
 
 def timed(group: OpenGroup, receiver: ReceiverRecord) -> Group:

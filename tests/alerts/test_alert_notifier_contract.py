@@ -328,7 +328,8 @@ async def test_a_provider_that_asks_for_a_pause_gets_it(subject: Subject) -> Non
             assert isinstance(outcome, Retryable)
             return
         assert isinstance(outcome, Throttled)
-        assert outcome.until == subject.clock.now() + timedelta(seconds=7)
+        assert outcome.pause == timedelta(seconds=7)
+        assert not outcome.own
         subject.mood("well")
         subject.clock.forward(7)
         assert isinstance(await notifier.notify(subject.config, notice()), Delivered)

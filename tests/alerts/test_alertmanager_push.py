@@ -127,7 +127,7 @@ async def test_of_two_pauses_the_shorter_counts(
         member.faults.always = Reply(429, "", {"Retry-After": seconds})
     outcome = await notifier.notify(config_of(two), notice())
     assert isinstance(outcome, Throttled)
-    assert outcome.until == clock.now() + timedelta(seconds=20)
+    assert outcome.pause == timedelta(seconds=20)
 
 
 async def test_the_token_is_sent(notifier: AlertmanagerNotifier, two: list[Alertmanager]) -> None:

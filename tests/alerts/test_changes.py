@@ -49,7 +49,7 @@ async def desk(backing: Backing) -> AsyncIterator[Desk]:
         (Delivered(), 1, "delivered", 0.0),
         (Permanent("no such key"), 1, "given_up", 0.0),
         (Retryable("500"), 1, "pending", 0.5),
-        (Throttled(NOW + timedelta(seconds=5), "429"), 1, "pending", 30.0),
+        (Throttled(timedelta(seconds=5), "429"), 1, "pending", 30.0),
         (Retryable("500"), MAX_TRIES, "given_up", 0.0),
     ],
 )

@@ -226,13 +226,24 @@ async def test_a_storm_of_429_is_answered_once_a_pause(
     notifier: PagerDutyNotifier, pagerduty: PagerDuty, clock: HandClock
 ) -> None:
     pagerduty.faults.always = Reply(429, "", {"Retry-After": "20"})
-    for _ in range(10):
+    for number in range(10):
         outcome = await notifier.notify(CONFIG, FIRING)
         assert isinstance(outcome, Throttled)
-        assert timedelta(0) < outcome.until - clock.now() <= timedelta(seconds=60)
+        assert outcome.own == (number > 0), "only the first is PagerDuty's word"
+        assert timedelta(0) < outcome.pause <= timedelta(seconds=60)
     assert pagerduty.faults.played == 1
     clock.forward(20)
     pagerduty.faults.always = None
+    assert isinstance(await notifier.notify(CONFIG, FIRING), Delivered)
+
+
+async def test_a_wall_clock_that_is_set_back_in_a_pause_makes_it_no_longer(
+    notifier: PagerDutyNotifier, pagerduty: PagerDuty, clock: HandClock
+) -> None:
+    pagerduty.faults.next.append(Reply(429, "", {"Retry-After": "20"}))
+    assert isinstance(await notifier.notify(CONFIG, FIRING), Throttled)
+    clock.set_back(3600)
+    clock.forward(20)
     assert isinstance(await notifier.notify(CONFIG, FIRING), Delivered)
 
 

@@ -224,7 +224,7 @@ async def test_a_channel_gets_one_message_a_second_and_others_do_not_wait_for_it
     assert isinstance(await notifier.notify(BOT, notice()), Delivered)
     early = [await notifier.notify(BOT, notice()) for _ in range(3)]
     # told times a second apart, so that they do not come back together
-    assert [outcome.until - clock.now() for outcome in early if isinstance(outcome, Throttled)] == [
+    assert [outcome.pause for outcome in early if isinstance(outcome, Throttled)] == [
         timedelta(seconds=second) for second in (1, 2, 3)
     ]
     assert isinstance(await notifier.notify(hook, notice()), Delivered)
@@ -238,15 +238,23 @@ async def test_after_a_rate_limit_the_channel_is_left_alone(
     notifier: SlackAlertNotifier, slack: SlackServer, clock: HandClock
 ) -> None:
     slack.faults.append(rate_limited(30))
-    until = clock.now() + timedelta(seconds=30)
     outcome = await notifier.notify(BOT, notice())
     assert isinstance(outcome, Throttled)
-    assert outcome.until == until
+    assert (outcome.pause, outcome.own) == (timedelta(seconds=30), False)
     clock.forward(29)
     again = await notifier.notify(BOT, notice())
     assert isinstance(again, Throttled)
-    assert again.until >= until
+    assert (again.pause, again.own) == (timedelta(seconds=1), True)
     assert len(slack.calls) == 1
+    clock.forward(1)
+    assert isinstance(await notifier.notify(BOT, notice()), Delivered)
+
+
+async def test_a_wall_clock_that_is_set_back_blocks_no_channel(
+    notifier: SlackAlertNotifier, slack: SlackServer, clock: HandClock
+) -> None:
+    assert isinstance(await notifier.notify(BOT, notice()), Delivered)
+    clock.set_back(3600)
     clock.forward(1)
     assert isinstance(await notifier.notify(BOT, notice()), Delivered)
 

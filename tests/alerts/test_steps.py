@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.alerts.deliver import LogEntry
 from app.alerts.matching import parse_matcher
 from app.alerts.notifiers.alerts import Delivered, Outcome, Permanent, Retryable, Throttled
 from app.alerts.outcomes import MAX_BACKOFF_S, After, after_hold, after_send, backoff_s
+from app.alerts.records import Alert
 from app.alerts.silences import Silence
 from app.alerts.steps import Hold, OpenGroup, Send, Surroundings, Wait, digest_of, look, reason_of, same_verdicts
 from tests.alerts.groups import NOW, alert, group, receiver, seconds, told
@@ -160,11 +163,20 @@ def test_a_failed_try_stores_nothing_but_when_to_try_again() -> None:
 def test_a_throttled_try_is_none_of_the_receivers_failures() -> None:
     found = group(tries=1)
     step = sent(look(found, [alert()], receiver(), None, PLAIN, NOW))
-    paused = after(found, step, Throttled(NOW + seconds(100_000), "slow down"))
+    paused = after(found, step, Throttled(seconds(100_000), "slow down"))
     assert paused.retry_at == paused.throttled_until == NOW + seconds(3600), "no provider's word counts for longer"
     assert (paused.tries, paused.failing, paused.told, paused.tried_since) == (0, "", False, NOW)
-    lasting = after(replace(found, tried_since=NOW - seconds(900)), step, Throttled(NOW + seconds(5), "slow down"))
+    lasting = after(replace(found, tried_since=NOW - seconds(900)), step, Throttled(seconds(5), "slow down"))
     assert (lasting.failing, lasting.outcome) == ("slow down", "throttled"), "for so long it is a failure"
+    assert after(found, step, Throttled(seconds(0), "slow down")).throttled_until == NOW + seconds(1), (
+        "it must not spin"
+    )
+
+
+def test_a_pace_of_our_own_holds_up_the_group_and_not_the_receiver() -> None:
+    step = sent(look(group(), [alert()], receiver(), None, PLAIN, NOW))
+    paced = after(group(), step, Throttled(seconds(3), "one a second", own=True))
+    assert (paced.retry_at, paced.throttled_until, paced.outcome) == (NOW + seconds(3), None, "throttled")
 
 
 def test_what_is_refused_for_good_is_not_sent_again_until_the_receiver_works() -> None:
@@ -182,11 +194,56 @@ def test_what_is_refused_for_good_is_not_sent_again_until_the_receiver_works() -
 
 def test_one_that_ended_before_anybody_could_be_told_is_settled_without_a_word() -> None:
     gone = alert(ended=1)
-    tried = group(notice_id=uuid4(), notice_digest="d", tries=3, tried_since=NOW)
+    tried = group(notice_id=uuid4(), notice_digest="d", tried_since=NOW, alarmed=frozenset({gone.fingerprint}))
     step = held(look(tried, [gone], receiver(), None, PLAIN, NOW))
     assert step.settled == {gone.fingerprint}
     found = after_hold(tried, step, receiver(), NOW)
     assert (found.notice_id, found.tries, found.ends) == (None, 0, True)
+
+
+def lost(*alerts: Alert, **fields: Any) -> OpenGroup:
+    """The first notice was sent; whether it arrived is not known."""
+    alarmed = frozenset(alert.fingerprint for alert in alerts)
+    return group(notice_id=uuid4(), notice_digest="d", tries=1, tried_since=NOW, alarmed=alarmed, **fields)
+
+
+@pytest.mark.parametrize("before", [None, told(alert(ended=9)), replace(told(alert()), expires_at=NOW)])
+def test_the_end_is_told_where_the_first_notice_may_have_arrived(before: LogEntry | None) -> None:
+    gone = alert(ended=1)
+    only = frozenset({gone.fingerprint})
+    step = sent(look(lost(gone), [gone], receiver(), before, PLAIN, NOW))
+    assert (step.reason, step.alerts, step.ends, step.settled) == ("resolved", (gone,), True, only)
+    assert [(item.sent, item.reason) for item in step.verdicts] == [(True, "resolved")]
+    assert step.entry is not None
+    assert (step.entry.firing, step.entry.resolved) == (frozenset(), only)
+    assert step.alarmed == only, "and again, should this be lost too"
+    done = after(lost(gone), step, Delivered("r"))
+    assert (done.ends, done.tries, done.notice_id, done.receipt) == (True, 0, None, "")
+
+
+def test_the_end_of_a_lost_notice_is_not_told_to_who_does_not_want_it_nor_through_a_silence() -> None:
+    gone = alert(ended=1)
+    assert held(look(lost(gone), [gone], receiver(send_resolved=False), None, PLAIN, NOW)).ends
+    silence = Silence(uuid4(), (parse_matcher("pool=ops"),), NOW - seconds(5), NOW + seconds(5))
+    assert held(look(lost(gone), [gone], receiver(), None, Surroundings([silence]), NOW)).ends
+
+
+def test_the_end_of_a_lost_notice_waits_for_a_receiver_that_takes_nothing_now() -> None:
+    gone, throttled = alert(ended=1), receiver(throttled_until=NOW + seconds(60))
+    step = held(look(lost(gone), [gone], throttled, None, PLAIN, NOW))
+    assert (step.ends, step.settled, reason_of(step.verdicts)) == (False, frozenset(), "throttled")
+    later = after_hold(lost(gone), step, throttled, NOW)
+    assert (later.ends, later.tries, later.next_flush_at) == (False, 1, NOW + seconds(60))
+
+
+def test_of_a_notice_that_was_refused_no_end_is_told_but_an_end_that_was_refused_is_kept() -> None:
+    gone, failing = alert(ended=1), receiver(failed_at=NOW, failed_reason="no such key")
+    assert held(look(lost(gone, refused_digest="d"), [gone], failing, None, PLAIN, NOW)).ends
+    digest = digest_of("resolved", [gone])
+    kept = replace(lost(gone), notice_digest=digest, refused_digest=digest)
+    step = held(look(kept, [gone], failing, None, PLAIN, NOW))
+    assert (step.ends, step.settled, reason_of(step.verdicts)) == (False, frozenset(), "refused")
+    sent(look(kept, [gone], receiver(), None, PLAIN, NOW))
 
 
 def test_a_digest_is_of_what_is_said_not_of_values_that_move() -> None:

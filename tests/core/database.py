@@ -23,19 +23,22 @@ async def db(backing: Backing) -> AsyncIterator[Database]:
 
 
 class HandClock(Clock):
-    """Stands still until `forward`."""
+    """Stands still until `forward`; `set_back` moves the wall clock alone."""
 
     def __init__(self) -> None:
-        self.seconds = 1000.0
+        self.seconds, self.behind = 1000.0, 0.0
 
     def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds - self.behind)
 
     def monotonic(self) -> float:
         return self.seconds
 
     def forward(self, seconds: float) -> None:
         self.seconds += seconds
+
+    def set_back(self, seconds: float) -> None:
+        self.behind += seconds
 
 
 @pytest.fixture

@@ -87,4 +87,4 @@ def _worth_most(failures: list[Failure]) -> Failure:
         if isinstance(failure, Retryable):
             return failure
     throttled = [failure for failure in failures if isinstance(failure, Throttled)]
-    return min(throttled, key=lambda failure: failure.until) if throttled else failures[0]
+    return min(throttled, key=lambda failure: failure.pause) if throttled else failures[0]

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import timedelta
 from typing import Literal, Protocol
 from uuid import UUID
 
@@ -99,10 +99,14 @@ class Retryable:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """The same may arrive from `until` on; before, this receiver takes nothing."""
+    """The same may arrive after a pause. A duration, as no two machines' clocks agree.
 
-    until: datetime
+    `own`: that is this notifier's pace for a channel; else the provider's word, and the receiver takes nothing before.
+    """
+
+    pause: timedelta
     reason: str
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def judged(answer: Answer, who: str, now: datetime, secrets: Iterable[str] = ())
         return None
     said = reason(f"{who} answered {answer.status} {answer.text}", secrets)
     if answer.status == TOO_MANY or (answer.status == UNAVAILABLE and answer.retry_after is not None):
-        return Throttled(now + pause(answer.retry_after, now), said)
+        return Throttled(pause(answer.retry_after, now), said)
     if answer.status >= 500 or answer.status in (REQUEST_TIMEOUT, TOO_EARLY):
         return Retryable(said)
     return Permanent(said)

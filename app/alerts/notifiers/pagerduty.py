@@ -103,12 +103,12 @@ class PagerDutyNotifier:
 
     async def _post(self, config: PagerDutyConfig, path: str, body: bytes, routing_key: str) -> Failure | None:
         """None: accepted."""
-        pace_key, now = _digest(routing_key), self._clock.now()
-        if (until := self._pace.take(pace_key, now)) is not None:
-            return Throttled(until, "PagerDuty asked for a pause.")
+        pace_key = _digest(routing_key)
+        if (wait := self._pace.take(pace_key, self._clock.monotonic())) is not None:
+            return Throttled(wait, "PagerDuty asked for a pause.", own=True)
         answer = await self._http.post(self._urls[config.region].rstrip("/") + path, body, secrets=config.secrets())
         if isinstance(answer, Throttled):
-            self._pace.pause(pace_key, answer.until, now)
+            self._pace.pause(pace_key, answer.pause, self._clock.monotonic())
         return _refusal(answer, config) if isinstance(answer, Answer) else answer
 
 

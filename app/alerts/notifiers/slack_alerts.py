@@ -95,11 +95,11 @@ class SlackAlertNotifier:
         if not url and not token:
             return Permanent("Slack: neither the receiver nor this installation has a bot token.")
         channel = url or f"{token} {config.channel}"
-        if (until := self._pace.take(channel, self._clock.now())) is not None:
-            return Throttled(until, "Slack takes about one message a second in a channel.")
+        if (wait := self._pace.take(channel, self._clock.monotonic())) is not None:
+            return Throttled(wait, "Slack takes about one message a second in a channel.", own=True)
         outcome = await (self._hook(config, url, notice) if url else self._tell(config, token, notice))
         if isinstance(outcome, Throttled):
-            self._pace.pause(channel, outcome.until, self._clock.now())
+            self._pace.pause(channel, outcome.pause, self._clock.monotonic())
         return outcome
 
     async def _hook(self, config: SlackConfig, url: str, notice: Notice) -> Outcome:

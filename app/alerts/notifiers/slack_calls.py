@@ -72,8 +72,7 @@ class SlackCalls:
     def _refused(self, code: str, answer: Answer, secrets: Iterable[str]) -> Refused:
         words = reason(f"Slack answered {answer.status} {code or answer.text}", secrets)
         if code in RATE_LIMITED:
-            now = self._clock.now()
-            return Refused(code, Throttled(now + pause(answer.retry_after, now), words))
+            return Refused(code, Throttled(pause(answer.retry_after, self._clock.now()), words))
         # what is no code is not Slack's own word: a proxy's page, an answer that was cut
         lasting = code not in PASSING and _CODE.fullmatch(code) is not None
         return Refused(code, Permanent(words) if lasting else Retryable(words))
