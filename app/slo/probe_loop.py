@@ -78,7 +78,7 @@ class ProbeLoop:
         """Make its run if it is due; nothing when another manager is at it or was."""
         async with self._db.hot() as connection, connection.transaction():
             now = await self._now(connection)
-            row = await connection.fetchrow(sql.TAKE, now, probe_id)
+            row = await connection.fetchrow(sql.TAKE, probe_id, now)
             if row is None:
                 return
             probe = probe_queries.record(row)

@@ -66,7 +66,7 @@ async def runs(db: Database, probe_id: UUID, *, before: datetime | None, limit: 
 
 async def _judged(connection: HotConnection, probes: Sequence[ProbeRecord], now: datetime) -> list[Watched]:
     seen: dict[UUID, list[Seen]] = defaultdict(list)
-    for probe_id, *run in await connection.fetch(sql.SEEN, [probe.id for probe in probes], now):
+    for probe_id, *run in await connection.fetch(sql.SEEN, [probe.id for probe in probes]):
         seen[probe_id].append(Seen(*run))
     return [Watched(probe, seen[probe.id], _standing(probe, seen[probe.id], now)) for probe in probes]
 

@@ -33,10 +33,8 @@ WHERE id = $1 RETURNING {COLUMNS}
 """
 DELETE = "DELETE FROM probes WHERE id = $1"
 
-# At $1; what is more than a period away is from before the clock was set back.
-_DUE = "enabled AND (next_at <= $1 OR next_at > $1::timestamptz + make_interval(secs => every_s))"
-DUE = f"SELECT id FROM probes WHERE {_DUE} ORDER BY next_at, id"
-TAKE = f"SELECT {COLUMNS} FROM probes WHERE {_DUE} AND id = $2 FOR UPDATE SKIP LOCKED"
+DUE = "SELECT id FROM probes WHERE enabled AND next_at <= $1 ORDER BY next_at, id"
+TAKE = f"SELECT {COLUMNS} FROM probes WHERE id = $1 AND enabled AND next_at <= $2 FOR UPDATE SKIP LOCKED"
 MOVE = "UPDATE probes SET next_at = $2 WHERE id = $1"
 NEXT = "SELECT min(next_at) FROM probes WHERE enabled"
 RUN = f"""
@@ -81,14 +79,12 @@ RUNS = f"""
 SELECT {RUN_COLUMNS} FROM probe_runs
 WHERE probe_id = $1 AND ($2::timestamptz IS NULL OR planned_at < $2) ORDER BY planned_at DESC LIMIT $3
 """
-# Of each probe the last runs that it is judged by at $2, newest first. Those further ahead than a period were planned
-# by a clock that was set back since.
+# Of each probe the last runs that it is judged by, newest first.
 SEEN = """
 SELECT r.probe_id, r.planned_at, r.outcome, r.reason, r.latency_s
 FROM unnest($1::uuid[]) AS i(id) JOIN probes p ON p.id = i.id CROSS JOIN LATERAL (
   SELECT * FROM probe_runs
   WHERE probe_id = p.id AND outcome <> 'pending' AND made_at >= p.asked_at
-    AND planned_at <= $2::timestamptz + make_interval(secs => p.every_s)
   ORDER BY planned_at DESC LIMIT p.of_last) r
 ORDER BY r.probe_id, r.planned_at DESC
 """

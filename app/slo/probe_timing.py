@@ -38,12 +38,10 @@ def planned_after(name: str, every_s: int, after: datetime) -> datetime:
 
 
 def due(name: str, every_s: int, next_at: datetime, now: datetime) -> Due:
-    """What to run at `now`: of all times that have come since `next_at` the last one, if it is not missed. A `next_at`
-    more than a period away is from before the clock was set back: the last time that has come is run."""
+    """What to run at `now`: of all times that have come since `next_at` the last one, if it is not missed."""
     coming = planned_after(name, every_s, now)
     latest = coming - timedelta(seconds=every_s)
-    set_back = next_at > now + timedelta(seconds=every_s)
-    missed = (latest < next_at and not set_back) or (now - latest).total_seconds() > LATE_S
+    missed = latest < next_at or (now - latest).total_seconds() > LATE_S
     return Due(None if missed else latest, coming)
 
 

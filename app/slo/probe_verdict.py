@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.slo import probe_checks, probe_timing
 from app.slo.probe_checks import Answer, Check, Checked, Judgement
@@ -115,9 +115,7 @@ def standing(
     if not runs:
         return Standing("undecided", "it has not run yet", stale=True)
     newest = runs[0]
-    age_s = (now - newest.planned_at).total_seconds()
-    # One that lies further ahead than a period was planned by a clock that was set back since.
-    if not -every_s <= age_s <= probe_timing.stale_after_s(every_s, timeout_s):
+    if now - newest.planned_at > timedelta(seconds=probe_timing.stale_after_s(every_s, timeout_s)):
         why = f"it has not run since {newest.planned_at:%Y-%m-%d %H:%M:%S} UTC"
         return Standing("undecided", why, stale=True)
     history = [None if run.outcome == "error" else run.outcome == "passed" for run in runs]

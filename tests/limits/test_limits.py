@@ -66,7 +66,7 @@ async def test_a_temporary_rate_lets_no_more_come_at_once_than_the_operator_does
     await limits.put("pool", "p", fields(rate_per_s=5.0, burst=2))
     async with db.hot() as connection:
         until = await connection.fetchval("SELECT clock_timestamp() + interval '1 hour'")
-        await temporary.begin(connection, uuid4(), "pool", "p", 1.0, until)
-        await temporary.begin(connection, uuid4(), "pool", "q", 1.0, until)
+        await temporary.begin(connection, uuid4(), "pool", "p", 1.0, until, least_burst=10)
+        await temporary.begin(connection, uuid4(), "pool", "q", 1.0, until, least_burst=10)
     await view.refresh()
     assert view.rates == {("pool", "p"): Rate(1.0, 2), ("pool", "q"): Rate(1.0, 10)}

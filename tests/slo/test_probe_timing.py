@@ -58,13 +58,6 @@ def test_a_time_that_has_not_come_is_not_run() -> None:
     assert due("a", 60, next_at, now).next_at == next_at
 
 
-def test_a_time_more_than_a_period_away_is_from_before_the_clock_was_set_back() -> None:
-    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
-    coming = planned_after("a", 60, now)
-    found = due("a", 60, planned_after("a", 60, now + timedelta(days=10)), now)
-    assert (found.planned_at, found.next_at) == (coming - timedelta(seconds=60), coming)
-
-
 def test_after_an_outage_of_an_hour_one_run_is_made_and_not_sixty() -> None:
     now = datetime(2026, 11, 20, 12, tzinfo=UTC)
     next_at = planned_after("a", 60, now - timedelta(hours=1))

@@ -243,30 +243,6 @@ async def test_times_that_passed_while_nobody_looked_are_not_made_up_for(desk: D
     assert len(await desk.runs()) == 2
 
 
-async def test_a_clock_that_is_set_back_stops_no_probe(desk: Desk, agents: Any) -> None:
-    await agent_of(desk, agents)
-    await desk.put()
-    await desk.run()
-    ten_days = "interval '10 days'"
-    await desk.sql(f"UPDATE probes SET next_at = next_at + {ten_days}")
-    await desk.sql(f"UPDATE probe_runs SET planned_at = planned_at + {ten_days}")
-    desk.forward(60)
-    await desk.loop.tick()
-    (reading,) = await desk.signal("probe_success")
-    assert isinstance(reading, Unanswered)
-    runs = await until(lambda: _judged(desk, 2))
-    assert (reading.why, len(runs)) == ("no_data", 2)
-    desk.forward(60)
-    await desk.loop.tick()
-    assert len(await desk.runs()) == 3
-
-
-async def _judged(desk: Desk, number: int) -> list[dict[str, Any]] | None:
-    await desk.loop.tick()
-    runs = await desk.runs()
-    return runs if len(runs) == number and all(run["outcome"] != "pending" for run in runs) else None
-
-
 async def test_a_run_now_counts_as_all_do(desk: Desk, agents: Any) -> None:
     await agent_of(desk, agents)
     await desk.put(enabled=False, fail_after=1, of_last=1)
