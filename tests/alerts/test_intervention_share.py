@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from app.alerts.actions.immediate_intervention import InterventionParams, counted
 from tests.alerts.answers import fire, quiet_app, rule, tick
-from tests.api.verbs import put_pool, register
+from tests.api.verbs import put_pool, register, until
 from tests.support.service import Backing
 
 
@@ -33,10 +34,15 @@ def test_it_is_counted_once(
 async def test_agents_that_start_meanwhile_do_not_raise_it(backing: Backing, agents: Any) -> None:
     async with quiet_app(backing) as (client, yard):
         await put_pool(client, slots=4)
-        await register(client, (await agents()).url)
+        agent = await register(client, (await agents()).url)
+        await until(lambda: _works(client, agent["id"]))
         await rule(yard, "immediate_intervention", max_share=0.5)
         await fire(yard)
         await tick(yard)
         hold = yard.durable.restraints.of("echo")
         assert hold is not None
         assert (hold.cap(4), hold.cap(400)) == (2, 2)
+
+
+async def _works(client: httpx.AsyncClient, agent_id: str) -> bool:
+    return bool((await client.get(f"/v1/agents/{agent_id}")).json()["status"] == "idle")
