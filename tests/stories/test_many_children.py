@@ -17,6 +17,8 @@ from tests.support.waiting import until
 
 PROGRAM = Path(__file__).parents[1] / "chaos" / "children_program.py"
 CHILDREN, KILLS = 50, 10
+NOTES = 4 * CHILDREN
+"""Lines that the children write. The kills are spread over them: each waits for a count that is surely reached."""
 SLOTS = 4
 QUICK = {
     "YARD_DISPATCH_LEASE_S": "1",
@@ -57,12 +59,12 @@ def test_no_child_runs_twice_to_completion(managers: Fleet, working: Agents, led
     until(lambda: ledger.statuses().total() == 1 + CHILDREN, "the children are there")
     killed = 0
     while killed < KILLS:
-        wanted = len(working.journal.entries()) + rng.randrange(0, 5)
-        until(lambda wanted=wanted: len(working.journal.entries()) >= wanted, f"more is done {killed}", 60)  # type: ignore[misc]
+        wanted = killed * NOTES // (KILLS + 1) + rng.randrange(0, 5)
+        until(lambda wanted=wanted: len(working.journal.entries()) >= wanted, f"{wanted} notes", 90)  # type: ignore[misc]
         manager.kill()
         killed += 1
         manager = managers.manager(**QUICK)
-    ledger.wait_final(1 + CHILDREN, 60.0)
+    ledger.wait_final(1 + CHILDREN, 120.0)
     with manager.client() as client:
         task = client.get(f"/v1/tasks/{parent}").json()
     assert task["status"] == "succeeded"
