@@ -2,6 +2,9 @@
 .PHONY: setup run test chaos check bench lock clean system
 .DEFAULT_GOAL := help
 
+# Hundreds of processes are started by the tests: none of them should compile what others have compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 PORT ?= 8080
 DATA ?= .yardmaster
 PYTEST ?=

@@ -40,7 +40,14 @@ def router(receivers: Receivers, edge: Edge, clock: Clock) -> APIRouter:
         token = encode_page_token("receivers", page[-1].name) if len(found) > page_size else None
         return wire.ReceiverPage(items=list(map(out, page)), next_page_token=token)
 
-    @api.put("/{name}", responses=problems(400, 401, 403, 409, 413, 422, 503), summary="Set a receiver")
+    @api.put(
+        "/{name}",
+        responses={
+            201: {"model": wire.ReceiverOut, "description": "It is new"},
+            **problems(400, 401, 403, 409, 413, 422, 503),
+        },
+        summary="Set a receiver",
+    )
     async def put_receiver(
         name: Name, body: wire.ReceiverIn, response: Response, caller: Caller = edge.require(SCOPE)
     ) -> wire.ReceiverOut:

@@ -93,7 +93,14 @@ def _add_inhibit_rules(api: APIRouter, holding: Holding, edge: Edge) -> None:
         token = encode_page_token("inhibit-rules", page[-1].name) if len(found) > page_size else None
         return wire.InhibitRulePage(items=list(map(rule_out, page)), next_page_token=token)
 
-    @api.put("/{name}", responses=problems(400, 401, 403, 409, 413, 422, 503), summary="Set an inhibition")
+    @api.put(
+        "/{name}",
+        responses={
+            201: {"model": wire.InhibitRuleOut, "description": "It is new"},
+            **problems(400, 401, 403, 409, 413, 422, 503),
+        },
+        summary="Set an inhibition",
+    )
     async def put_inhibit_rule(
         name: RuleName, body: wire.InhibitRuleIn, response: Response, caller: Caller = edge.require("admin")
     ) -> wire.InhibitRuleOut:
@@ -125,7 +132,14 @@ def _add_mute_times(api: APIRouter, holding: Holding, edge: Edge) -> None:
         token = encode_page_token("mute-times", page[-1].name) if len(found) > page_size else None
         return wire.MuteTimePage(items=list(map(mute_time_out, page)), next_page_token=token)
 
-    @api.put("/{name}", responses=problems(400, 401, 403, 409, 413, 422, 503), summary="Set a mute time")
+    @api.put(
+        "/{name}",
+        responses={
+            201: {"model": wire.MuteTimeOut, "description": "It is new"},
+            **problems(400, 401, 403, 409, 413, 422, 503),
+        },
+        summary="Set a mute time",
+    )
     async def put_mute_time(
         name: MuteName, body: wire.MuteTimeIn, response: Response, caller: Caller = edge.require("admin")
     ) -> wire.MuteTimeOut:

@@ -73,6 +73,10 @@ class Loop:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
+    async def rest(self, seconds: float) -> None:
+        """A pause within a tick: a stop ends it, a wake does not."""
+        await self._wait(self._stopping, seconds)
+
     async def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()

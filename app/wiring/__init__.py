@@ -328,7 +328,8 @@ class Yard:
         began = self.clock.monotonic()
         await self.view.refresh()
         # When thousands of agents come at once each hint would read them all again: the manager has other work too.
-        await asyncio.sleep(min(MAX_REFRESH_REST_S, REFRESH_REST * (self.clock.monotonic() - began)))
+        rest_s = min(MAX_REFRESH_REST_S, REFRESH_REST * (self.clock.monotonic() - began))
+        await self.upkeep.view.rest(rest_s)
         return None
 
     def _registry_hint(self) -> None:

@@ -31,7 +31,8 @@ def test_slacks_own_example_is_genuine() -> None:
 
     class Then(HandClock):
         def __init__(self) -> None:
-            self.seconds = 1531420618 - NOW + CLOCK.seconds
+            super().__init__()
+            self.forward(1531420618 - NOW)
 
     body = (
         b"token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&"

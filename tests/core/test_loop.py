@@ -216,6 +216,28 @@ def test_stop_lets_a_running_tick_end_but_not_for_ever() -> None:
     run(main())
 
 
+def test_a_stop_ends_a_rest_and_a_wake_does_not() -> None:
+    async def main() -> None:
+        rested: list[float] = []
+
+        async def tick() -> None:
+            began = now()
+            await loop.rest(5.0)
+            rested.append(now() - began)
+
+        loop = a_loop(tick)
+        loop.start()
+        await asyncio.sleep(1.0)
+        loop.wake()
+        await asyncio.sleep(5.0)
+        before = now()
+        await loop.stop()
+        assert now() == before
+        assert rested == [5.0, pytest.approx(1.0)]
+
+    run(main())
+
+
 def test_a_stop_before_the_start_is_nothing() -> None:
     async def never() -> None:
         raise AssertionError
