@@ -134,7 +134,7 @@ async def test_two_hundred_alerts_are_told_once_for_each_reason_whoever_dies(wor
     _check_pagerduty(world)
     _check_webhooks(world)
     _check_slack(world)
-    await _check_notifications(watcher)
+    await _check_notifications(world, watcher)
 
 
 async def _receivers(world: World) -> None:
@@ -220,12 +220,18 @@ def _pools(text: str) -> set[str]:
     return {f"pool{number}" for number in range(POOLS) if f"pool{number}" in text}
 
 
-async def _check_notifications(watcher: Watcher) -> None:
-    """Our own record says the same: one delivered notification for each group and reason of single alerts."""
+async def _check_notifications(world: World, watcher: Watcher) -> None:
+    """Our own record says the same: one delivered notification for each group and reason of single alerts.
+
+    Of what a kill interrupted the answer is unknown. Where the alert ended before anybody asked again, its end was told
+    instead, and the first notice stays unrecorded.
+    """
     rows = await watcher.rows(
         "SELECT receiver, group_key, reason, count(*) AS times FROM notifications"
         " WHERE outcome = 'delivered' AND receiver <> 'chat' GROUP BY 1, 2, 3"
     )
-    assert {row["reason"] for row in rows} == {"first", "resolved"}
     assert {row["times"] for row in rows} == {1}
-    assert len(rows) == 2 * 2 * ALERTS
+    told = Counter(row["reason"] for row in rows)
+    assert set(told) == {"first", "resolved"}
+    assert told["resolved"] == 2 * ALERTS
+    assert 0 <= 2 * ALERTS - told["first"] <= world.kills * IN_FLIGHT * 2, told
