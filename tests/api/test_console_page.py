@@ -31,7 +31,7 @@ READ_SUMMARIES = """found => found.map(summary => [
     summary.querySelector("[data-path]").dataset.path,
 ])"""
 WAIT_MS = 60_000
-"""For each look at the page: it draws all operations at once, on a machine that may have other work."""
+"""For each look at the page, on a machine that may have other work."""
 
 
 def browser_path() -> str:
