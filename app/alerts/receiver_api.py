@@ -16,7 +16,7 @@ from app.alerts.receivers import ReceiverRecord
 from app.auth.callers import Caller
 from app.auth.edge import Edge
 from app.core.clock import Clock
-from app.core.http import PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import PageSize, PageToken, StrictRoute, created, encode_page_token, problems, resume_after
 
 SCOPE = "admin"
 Name = Annotated[str, Path(pattern=wire.NAME, examples=["on-call"])]
@@ -42,10 +42,7 @@ def router(receivers: Receivers, edge: Edge, clock: Clock) -> APIRouter:
 
     @api.put(
         "/{name}",
-        responses={
-            201: {"model": wire.ReceiverOut, "description": "It is new"},
-            **problems(400, 401, 403, 409, 413, 422, 503),
-        },
+        responses={**created(wire.ReceiverOut), **problems(400, 401, 403, 409, 413, 422, 503)},
         summary="Set a receiver",
     )
     async def put_receiver(

@@ -19,7 +19,7 @@ from app.alerts.state_rows import StoredRule, reading_json
 from app.auth.callers import Caller
 from app.auth.edge import Edge
 from app.core.errors import BadPageToken
-from app.core.http import PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import PageSize, PageToken, StrictRoute, created, encode_page_token, problems, resume_after
 
 SCOPE = "admin"
 LAST_TRANSITIONS = 50
@@ -55,10 +55,7 @@ def _add_rules(api: APIRouter, rules: Rules, edge: Edge) -> None:
 
     @api.put(
         "/alert-rules/{name}",
-        responses={
-            201: {"model": wire.RuleOut, "description": "It is new"},
-            **problems(400, 401, 403, 409, 413, 422, 503),
-        },
+        responses={**created(wire.RuleOut), **problems(400, 401, 403, 409, 413, 422, 503)},
         summary="Set an alert rule",
     )
     async def put_rule(

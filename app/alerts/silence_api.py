@@ -18,7 +18,7 @@ from app.alerts.silences import Silence
 from app.auth.callers import Caller
 from app.auth.edge import Edge
 from app.core.errors import BadPageToken
-from app.core.http import PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import PageSize, PageToken, StrictRoute, created, encode_page_token, problems, resume_after
 
 SilenceId = Annotated[UUID, Path(examples=[wire.SILENCE["id"]])]
 RuleName = Annotated[str, Path(pattern=NAME, examples=["critical-over-warning"])]
@@ -95,10 +95,7 @@ def _add_inhibit_rules(api: APIRouter, holding: Holding, edge: Edge) -> None:
 
     @api.put(
         "/{name}",
-        responses={
-            201: {"model": wire.InhibitRuleOut, "description": "It is new"},
-            **problems(400, 401, 403, 409, 413, 422, 503),
-        },
+        responses={**created(wire.InhibitRuleOut), **problems(400, 401, 403, 409, 413, 422, 503)},
         summary="Set an inhibition",
     )
     async def put_inhibit_rule(
@@ -134,10 +131,7 @@ def _add_mute_times(api: APIRouter, holding: Holding, edge: Edge) -> None:
 
     @api.put(
         "/{name}",
-        responses={
-            201: {"model": wire.MuteTimeOut, "description": "It is new"},
-            **problems(400, 401, 403, 409, 413, 422, 503),
-        },
+        responses={**created(wire.MuteTimeOut), **problems(400, 401, 403, 409, 413, 422, 503)},
         summary="Set a mute time",
     )
     async def put_mute_time(

@@ -315,6 +315,11 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _PROBLEM_DOCS[status] for status in statuses}
 
 
+def created(model: type[BaseModel], description: str = "It is new") -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` of a PUT that answers 201 where there was nothing to replace."""
+    return {201: {"model": model, "description": description}}
+
+
 def _doc(status: int, text: str, code: str) -> dict[str, Any]:
     example = {
         "type": f"urn:yardmaster:problem:{code}",

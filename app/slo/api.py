@@ -7,14 +7,14 @@ those of their tenant that are about this tenant's tasks alone.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 
 from app.auth.callers import Caller
 from app.auth.edge import Edge
 from app.core.errors import BadPageToken
-from app.core.http import PageSize, PageToken, StrictRoute, encode_page_token, problems, resume_after
+from app.core.http import PageSize, PageToken, StrictRoute, created, encode_page_token, problems, resume_after
 from app.slo import shown, standing_wire, wire
 from app.slo.desk import Desk
 from app.slo.service import Slos
@@ -22,7 +22,6 @@ from app.slo.service import Slos
 Name = Annotated[str, Path(pattern=wire.NAME, examples=["checkout"])]
 Step = Annotated[Literal["hour", "day"], Query(description="Days are those of the objective's zone.", examples=["day"])]
 MAX_HISTORY = 366
-_CREATED: dict[str, Any] = {"model": standing_wire.WholeSloOut, "description": "There was none"}
 
 
 def router(slos: Slos, desk: Desk, edge: Edge) -> APIRouter:
@@ -36,7 +35,10 @@ def router(slos: Slos, desk: Desk, edge: Edge) -> APIRouter:
 def _add_changes(api: APIRouter, slos: Slos, desk: Desk, edge: Edge) -> None:
     @api.put(
         "/{name}",
-        responses={**problems(400, 401, 403, 409, 413, 422, 503), 201: _CREATED},
+        responses={
+            **created(standing_wire.WholeSloOut, "There was none"),
+            **problems(400, 401, 403, 409, 413, 422, 503),
+        },
         summary="Set an objective",
     )
     async def put_slo(
