@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import pytest
 
 from app.alerts.actions.immediate_intervention import InterventionParams, counted
 from tests.alerts.answers import fire, quiet_app, rule, tick
-from tests.api.verbs import put_pool, register, until
+from tests.api.verbs import agent_status, put_pool, register, until
 from tests.support.service import Backing
 
 
@@ -35,14 +34,14 @@ async def test_agents_that_start_meanwhile_do_not_raise_it(backing: Backing, age
     async with quiet_app(backing) as (client, yard):
         await put_pool(client, slots=4)
         agent = await register(client, (await agents()).url)
-        await until(lambda: _works(client, agent["id"]))
+
+        async def works() -> bool:
+            return await agent_status(client, agent["id"]) == "idle"
+
+        await until(works)
         await rule(yard, "immediate_intervention", max_share=0.5)
         await fire(yard)
         await tick(yard)
         hold = yard.durable.restraints.of("echo")
         assert hold is not None
         assert (hold.cap(4), hold.cap(400)) == (2, 2)
-
-
-async def _works(client: httpx.AsyncClient, agent_id: str) -> bool:
-    return bool((await client.get(f"/v1/agents/{agent_id}")).json()["status"] == "idle")

@@ -11,13 +11,22 @@ import httpx
 
 from app.registry.fleet_wire import ScaleIn
 from app.wiring import Yard
-from tests.api.verbs import Gate, bearer, new_key, put_pool, read, refused, register, run, submit, until, until_status
+from tests.api.verbs import (
+    Gate,
+    agent_status,
+    bearer,
+    new_key,
+    put_pool,
+    read,
+    refused,
+    register,
+    run,
+    submit,
+    until,
+    until_status,
+)
 
 App = tuple[httpx.AsyncClient, Yard]
-
-
-async def agent_status(client: httpx.AsyncClient, agent_id: str) -> str:
-    return str((await client.get(f"/v1/agents/{agent_id}")).json()["status"])
 
 
 async def test_a_pool_is_defined_read_replaced_and_listed(client: httpx.AsyncClient) -> None:

@@ -127,3 +127,7 @@ class Failing:
         if self.tried <= self.times:
             return web.json_response(self.body, status=self.status)
         return web.json_response({"result": body["payload"]})
+
+
+async def agent_status(client: httpx.AsyncClient, agent_id: str) -> str:
+    return str((await client.get(f"/v1/agents/{agent_id}")).json()["status"])
